@@ -1,0 +1,1 @@
+"""Everything that turns files or a simulation into a :class:`MedicalDataset`."""

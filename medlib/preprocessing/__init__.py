@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: crop, resample, normalise, window, clean, split; augmentation."""

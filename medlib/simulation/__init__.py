@@ -1,0 +1,1 @@
+"""Virtual patients: anatomy, tumour, signal, scanner, cohort."""
