@@ -1,0 +1,330 @@
+r"""Record a measured number, and fail when it leaves the band that several seeds gave.
+
+A number that comes from training differs from seed to seed, and a little from machine to machine. A
+lesson records it with :func:`record`, which compares it with the band in ``results/ledger.json``;
+``medlib calibrate NN --seeds 5`` writes that band from several runs. Prose about such a number is
+rendered from the recorded value by :func:`say`, so text and measurement cannot disagree.
+
+The band is a 99 % prediction interval for *one more run*: with mean :math:`m` and standard
+deviation :math:`s` of :math:`n` runs,
+
+.. math:: m \pm t_{0.995,\,n-1} \; s \sqrt{1 + 1/n}
+
+[1]_, clipped to the values the number can take, and widened where needed so that it holds every
+value seen. A number that was the same for all seeds is exact: its band is the value with a relative
+tolerance of 1e-6.
+
+References
+----------
+.. [1] W. Q. Meeker, G. J. Hahn, L. A. Escobar (2017). Statistical Intervals: A Guide for
+   Practitioners and Researchers, 2nd edition, Wiley. Section 4.7, prediction interval for one
+   future observation of a normal distribution.
+"""
+
+import json
+import math
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medlib.errors import LedgerError, UsageError
+
+RECORD_MIME = "application/vnd.medlib.record+json"
+EXACT_TOLERANCE = 1e-6
+CONFIDENCE = 0.99
+
+_recorded: dict[str, float] = {}  # what this session has recorded, for say()
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where a recorded number is expected, and what that expectation rests on.
+
+    Parameters
+    ----------
+    low, high : float
+        A value outside is an error.
+    mean, sd : float
+        Of the runs the band was calibrated with (``sd`` with n - 1).
+    n : int
+        Number of runs.
+    seeds : list of int
+    exact : bool
+        All runs gave the same value.
+    parameters : dict
+        The lesson's parameters, without the seed. With others the band says nothing.
+    """
+
+    low: float
+    high: float
+    mean: float
+    sd: float
+    n: int
+    seeds: list[int]
+    exact: bool
+    parameters: dict
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def record(
+    name: str, value: float, parameters: dict, *, limits: tuple[float, float] | None = None
+) -> float:
+    """Record a number measured by a lesson, and check it against its band.
+
+    Parameters
+    ----------
+    name : str
+        ``"05/test_auc"``: the lesson's number and what was measured.
+    value : float
+    parameters : dict
+        The lesson's parameters. The band holds for the ones it was calibrated with, whatever the
+        seed; with others the number is recorded and not compared.
+    limits : tuple of float, optional
+        The lowest and highest possible value, such as (0, 1) for an accuracy. The band is clipped
+        to them.
+
+    Returns
+    -------
+    float
+        The value.
+
+    Raises
+    ------
+    LedgerError
+        If the value is not finite, outside its limits or outside its band.
+    UsageError
+        If the name is not of the form ``"05/test_auc"``.
+    """
+    if not re.fullmatch(r"\d\d/[a-z][a-z0-9_]*", name):
+        raise UsageError(f"record({name!r})", expected='a name like "05/test_auc"')
+    number = float(value)
+    low, high = limits or (-math.inf, math.inf)
+    if not (math.isfinite(number) and low <= number <= high):
+        expected = f"a number from {low:g} to {high:g}" if limits else "a finite number"
+        raise LedgerError(name, expected=expected, found=f"{number:g}")
+    parameters = _plain(parameters)
+    band = bands().get(name)
+    comparable = band is not None and band.parameters == _without_seed(parameters)
+    _recorded[name.split("/")[1]] = number
+    content = {"name": name, "value": number, "parameters": parameters}
+    content["limits"] = list(limits) if limits else None
+    content["band"] = [band.low, band.high] if comparable else None
+    _display(content, f"{name} = {number:.4g} ({_comparison(band, comparable)})")
+    if comparable and number not in band:
+        raise LedgerError(
+            name,
+            expected=f"{band.low:.4g} to {band.high:.4g}, as {band.n} seeds gave",
+            found=f"{number:.4g}",
+            advice="If the change is meant, calibrate the lesson again and say why in the commit: "
+            f"medlib calibrate {name[:2]}",
+        )
+    return value
+
+
+def say(template: str, **values) -> None:
+    """Display a sentence in Markdown whose numbers are the measured ones.
+
+    Parameters
+    ----------
+    template : str
+        For :meth:`str.format`: ``"The test AUC is {test_auc:.2f}."``
+    **values
+        What the names stand for. A name that is not given is looked up among the numbers recorded
+        in this session: ``test_auc`` is the one recorded as ``"05/test_auc"``.
+
+    Raises
+    ------
+    UsageError
+        If a name in the template is neither given nor recorded, or its format does not fit.
+    """
+    from IPython import get_ipython
+    from IPython.display import Markdown, display
+
+    try:
+        text = template.format_map(_recorded | values)
+    except KeyError as error:
+        known = ", ".join(sorted(_recorded | values)) or "nothing"
+        raise UsageError(f"say(...): {{{error.args[0]}}}", expected=f"one of: {known}") from None
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise UsageError("say(...)", found=f"{error} in {template!r}") from None
+    if get_ipython() is None:
+        print(text)
+    else:
+        display(Markdown(text))
+
+
+def ledger_path() -> Path | None:
+    """Return ``results/ledger.json`` of the checkout medlib runs from; None where there is none."""
+    path = Path(__file__).resolve().parents[1] / "results" / "ledger.json"
+    return path if path.is_file() else None
+
+
+def bands(path: Path | None = None) -> dict[str, Band]:
+    """Read the bands: none where medlib is installed without its repository.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The ledger; default that of the checkout medlib runs from.
+
+    Returns
+    -------
+    dict of str to Band
+        While a lesson is being calibrated (``MEDLIB_CALIBRATE`` is set) there are none.
+
+    Raises
+    ------
+    LedgerError
+        If the file is damaged.
+    """
+    path = path or ledger_path()
+    if path is None or os.environ.get("MEDLIB_CALIBRATE"):
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Band(**entry) for name, entry in content.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise LedgerError(
+            str(path),
+            expected="the JSON that `medlib calibrate` writes",
+            found=str(error),
+            advice="Take the committed file: git checkout results/ledger.json",
+        ) from None
+
+
+def calibrate(
+    values: list[float],
+    *,
+    seeds: list[int],
+    parameters: dict,
+    limits: tuple[float, float] | None = None,
+) -> Band:
+    """Compute the band of a number from what several seeds gave.
+
+    Parameters
+    ----------
+    values : list of float
+        One for each seed.
+    seeds : list of int
+    parameters : dict
+        The lesson's parameters; the seed is left out.
+    limits : tuple of float, optional
+        The values the number can take.
+
+    Returns
+    -------
+    Band
+
+    Raises
+    ------
+    UsageError
+        With fewer than three values: they say nothing about spread.
+    """
+    from scipy.stats import t
+
+    if len(values) < 3:
+        raise UsageError("seeds", expected="three or more", found=f"{len(values)}")
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    exact = max(values) == min(values)
+    if exact:
+        mean, sd = float(values[0]), 0.0
+        half = EXACT_TOLERANCE * abs(mean)
+    else:
+        half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * sd
+        half *= math.sqrt(1 + 1 / len(values))
+    low, high = mean - half, mean + half
+    if limits:
+        low, high = max(low, limits[0]), min(high, limits[1])
+    return Band(
+        low=min(low, min(values)),
+        high=max(high, max(values)),
+        mean=mean,
+        sd=sd,
+        n=len(values),
+        seeds=list(seeds),
+        exact=exact,
+        parameters=_without_seed(_plain(parameters)),
+    )
+
+
+def write_bands(lesson: str, new: dict[str, Band], path: Path) -> None:
+    """Put a lesson's bands into the ledger; those of other lessons stay as they are.
+
+    Parameters
+    ----------
+    lesson : str
+        Number of the lesson, such as "05". Its old bands are dropped.
+    new : dict of str to Band
+    path : Path
+        The ledger, made if it is not there.
+    """
+    others = bands(path) if path.is_file() else {}
+    kept = {name: band for name, band in others.items() if not name.startswith(f"{lesson}/")}
+    content = {name: asdict(band) for name, band in sorted((kept | new).items())}
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def records_in(notebook) -> dict[str, dict]:
+    """Collect what an executed notebook recorded.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+
+    Returns
+    -------
+    dict of str to dict
+        By name: ``name``, ``value``, ``parameters``, ``limits``, ``band``.
+    """
+    found = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            content = output.get("data", {}).get(RECORD_MIME)
+            if content:
+                found[content["name"]] = content
+    return found
+
+
+def _comparison(band: Band | None, comparable: bool) -> str:
+    if comparable:
+        return f"band {band.low:.4g} to {band.high:.4g}, {band.n} seeds"
+    if band is not None:
+        return "no band for these parameters"
+    return "no band yet" if ledger_path() else "no band here"
+
+
+def _plain(parameters: dict) -> dict:
+    """Return the parameters as JSON gives them back: tuples are lists, NumPy numbers numbers."""
+
+    def convert(value):
+        if isinstance(value, np.generic):
+            return value.item()
+        raise UsageError(
+            "record(parameters=...)",
+            expected="numbers, texts and lists of them",
+            found=type(value).__name__,
+        )
+
+    return json.loads(json.dumps(parameters, default=convert))
+
+
+def _without_seed(parameters: dict) -> dict:
+    return {name: value for name, value in parameters.items() if name != "seed"}
+
+
+def _display(content: dict, text: str) -> None:
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is None:
+        print(text)
+    else:
+        display({RECORD_MIME: content, "text/plain": text}, raw=True)

@@ -1,0 +1,235 @@
+"""Figures with alternative text, in one style that colour-blind readers can read.
+
+A lesson draws with matplotlib, then calls :func:`show`: it puts the picture into the page together
+with a text for readers who cannot see it, and closes the figure. The colours are those of Okabe and
+Ito, without the yellow (too pale on white) [1]_.
+
+References
+----------
+.. [1] M. Okabe, K. Ito (2008). Color Universal Design: how to make figures and presentations that
+   are friendly to colorblind people. https://jfly.uni-koeln.de/color/
+"""
+
+import base64
+import io
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from medlib.errors import UsageError
+
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SKY, PURPLE, BLACK, GREY = "#56B4E9", "#CC79A7", "#000000", "#7F7F7F"
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+
+PAGE_WIDTH = 8.0  # inches: a figure as wide as the text of a page
+PIXELS_PER_INCH = 110
+
+STYLE = {
+    "figure.figsize": (PAGE_WIDTH, 4.0),
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.size": 12,
+    "axes.titlesize": 12,
+    "axes.labelsize": 12,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+}
+
+
+def use_style() -> None:
+    """Draw every figure made from here on in the style of the course."""
+    plt.rcParams.update(STYLE)
+
+
+def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
+    """Display a figure with its alternative text, and close it.
+
+    Parameters
+    ----------
+    fig : Figure
+    alt : str
+        What a reader who cannot see the figure must know: what is drawn and what it shows.
+    save : str, optional
+        Name of the picture in the repository's ``figures/``, without an ending. It is written while
+        the notebooks are being built (``MEDLIB_FIGURES`` names the folder), never from a reader's
+        own session.
+
+    Raises
+    ------
+    UsageError
+        If the alternative text is missing or says next to nothing.
+    """
+    if not isinstance(alt, str) or len(alt.split()) < 3:
+        raise UsageError(
+            "show(alt=...)",
+            expected="a sentence that says what the figure shows",
+            found=repr(alt),
+        )
+    png = _png(fig)
+    plt.close(fig)
+    folder = os.environ.get("MEDLIB_FIGURES")
+    if save and folder:
+        partial = Path(folder) / f"{save}.png.partial"
+        partial.write_bytes(png)
+        os.replace(partial, Path(folder) / f"{save}.png")
+    _display(png, alt)
+
+
+def image_grid(
+    images: np.ndarray,
+    *,
+    titles: list[str] | None = None,
+    window: tuple[float, float] = (0.0, 1.0),
+    columns: int = 4,
+) -> Figure:
+    """Draw images side by side, all with the same window, which is stated below them.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width), (n, height, width, 1) or (n, height, width, 3)
+        Grey or red-green-blue images. Three channels that are not colours (T1, T2, FLAIR) are
+        better drawn one at a time: ``images[..., 2]``.
+    titles : list of str, optional
+        One for each image.
+    window : tuple of float
+        Values drawn black and white. It is never adapted to an image, so that equal greys are equal
+        values everywhere in the figure.
+    columns : int
+        Images in a row.
+
+    Returns
+    -------
+    Figure
+        ``fig.axes[i]`` belongs to image ``i``.
+
+    Raises
+    ------
+    UsageError
+        If the shapes, the number of titles or the window do not fit.
+    """
+    images = np.asarray(images)
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3)) or not images.size:
+        raise UsageError(
+            "image_grid(images)",
+            expected="shape (n, height, width) or (n, height, width, 1 or 3)",
+            found=f"shape {images.shape}",
+            advice="Choose one channel with images[..., 0]",
+        )
+    if titles is not None and len(titles) != len(images):
+        raise UsageError(
+            "image_grid(titles=...)", expected=f"{len(images)} titles", found=f"{len(titles)}"
+        )
+    low, high = window
+    if not low < high:
+        raise UsageError("image_grid(window=...)", expected="low < high", found=f"{window}")
+    columns = max(1, min(columns, len(images)))
+    rows = -(-len(images) // columns)
+    cell = min(PAGE_WIDTH / columns, 3.0)
+    height = cell * images.shape[1] / images.shape[2] + (0.35 if titles else 0.0)
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(
+            rows, columns, figsize=(cell * columns, height * rows + 0.3), squeeze=False
+        )
+        for position, ax in enumerate(axes.flat):
+            ax.set_axis_off()
+            if position >= len(images):
+                ax.remove()
+                continue
+            scaled = np.clip((images[position] - low) / (high - low), 0, 1)
+            ax.imshow(scaled, cmap="gray", vmin=0, vmax=1)
+            if titles is not None:
+                ax.set_title(titles[position], fontsize=11)
+        fig.supxlabel(f"window {low:g} (black) to {high:g} (white)", fontsize=10, color=GREY)
+    return fig
+
+
+def outline(ax: Axes, mask: np.ndarray, *, colour: str = ORANGE) -> None:
+    """Draw the border of a mask over an image.
+
+    Parameters
+    ----------
+    ax : Axes
+        With the image drawn in pixel coordinates.
+    mask : ndarray of bool, shape (height, width)
+        An empty mask draws nothing.
+    colour : str
+    """
+    mask = np.asarray(mask, dtype=bool)
+    if mask.any():
+        padded = np.pad(mask, 1).astype(float)  # so that a mask at the edge is closed as well
+        rows, columns = (np.arange(size) - 1 for size in padded.shape)
+        ax.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.5)
+
+
+def curve_with_band(
+    ax: Axes, x: np.ndarray, y: np.ndarray, *, low: np.ndarray, high: np.ndarray, label: str
+) -> None:
+    """Draw a curve and, pale around it, its interval.
+
+    Parameters
+    ----------
+    ax : Axes
+    x, y : ndarray, shape (n,)
+    low, high : ndarray, shape (n,)
+        Ends of the interval at each point. The caption or the legend says which interval it is.
+    label : str
+        Name in the legend.
+    """
+    (line,) = ax.plot(x, y, marker="o", markersize=4, label=label)
+    ax.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
+def roc_curve(ax: Axes, labels: np.ndarray, scores: np.ndarray, *, label: str) -> None:
+    """Draw a receiver operating characteristic, with the diagonal of a coin toss below it.
+
+    Parameters
+    ----------
+    ax : Axes
+    labels : ndarray of int, shape (n,)
+        1 for the class looked for, 0 for the other.
+    scores : ndarray of float, shape (n,)
+        Higher for the class looked for.
+    label : str
+        Name in the legend, for example with the area under the curve and its interval.
+    """
+    from sklearn import metrics
+
+    false_positives, sensitivity, _ = metrics.roc_curve(labels, scores)
+    ax.plot(false_positives, sensitivity, drawstyle="steps-post", label=label)
+    if not any(line.get_gid() == "coin toss" for line in ax.lines):
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", gid="coin toss")
+    ax.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+
+
+def _png(fig: Figure) -> bytes:
+    """Return the picture; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _display(png: bytes, alt: str) -> None:
+    """Put the picture into the notebook; outside a notebook print its text."""
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is None:
+        print(alt)
+        return
+    data = {"image/png": base64.b64encode(png).decode("ascii"), "text/plain": alt}
+    display(data, raw=True, metadata={"image/png": {"alt": alt}})
