@@ -172,7 +172,9 @@ def outline(ax: Axes, mask: np.ndarray, *, colour: str = ORANGE) -> None:
     if mask.any():
         padded = np.pad(mask, 1).astype(float)  # so that a mask at the edge is closed as well
         rows, columns = (np.arange(size) - 1 for size in padded.shape)
+        limits = ax.axis()
         ax.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.5)
+        ax.axis(limits)
 
 
 def curve_with_band(

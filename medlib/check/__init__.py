@@ -1,0 +1,153 @@
+"""Answers to exercises are checked at once: what is wrong is said, the answer is not given.
+
+The checks of lesson 05 stand in ``medlib/check/lesson_05.py``, one function for each exercise::
+
+    @check.define("05.1")
+    def sensitivity(answer):
+        found = answer([1, 1, 0], [1, 0, 0])
+        check.that(found != 2 / 3, "You counted all correct decisions: look at tumours only.")
+        check.that(found == 1 / 2, "It is wrong for two tumours of which one is found.")
+
+and a lesson ends an exercise with ``check.exercise("05.1", sensitivity)``. Neither an empty stub
+nor a wrong answer stops the lesson.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from medlib.errors import UsageError
+
+CHECK_MIME = "application/vnd.medlib.check+json"
+EMPTY = "Nothing to check yet: write your answer in place of the dots, run its cell, then this one."
+
+_checks: dict[str, Callable] = {}
+
+
+class _WrongError(Exception):
+    """An answer that is not right; the message is for the reader."""
+
+
+class _EmptyError(Exception):
+    """A stub that nobody has filled in."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of checking an answer.
+
+    Parameters
+    ----------
+    state : str
+        ``"correct"``, ``"wrong"`` or ``"empty"`` (the stub as it was handed out).
+    message : str
+        What to tell the reader.
+    """
+
+    state: str
+    message: str
+
+
+def define(name: str) -> Callable:
+    """Register the decorated function as the check of an exercise.
+
+    Parameters
+    ----------
+    name : str
+        ``"05.1"``: lesson and exercise. The function gets the reader's answer, and calls
+        :func:`that` for everything the answer must fulfil, the most common mistakes first.
+    """
+
+    def register(function: Callable) -> Callable:
+        _checks[name] = function
+        return function
+
+    return register
+
+
+def that(condition: bool, message: str) -> None:
+    """Go on if the condition holds; otherwise the answer is wrong, and the message says how.
+
+    Parameters
+    ----------
+    condition : bool
+    message : str
+        What is wrong, without the answer.
+    """
+    if not condition:
+        raise _WrongError(message)
+
+
+def exercise(name: str, answer) -> None:
+    """Check a reader's answer and say what came of it.
+
+    Parameters
+    ----------
+    name : str
+        ``"05.1"``: lesson and exercise.
+    answer : callable or value
+        The reader's function, or result.
+
+    Raises
+    ------
+    UsageError
+        If there is no such exercise. Nothing about the answer raises.
+    """
+    from IPython import get_ipython
+    from IPython.display import display
+
+    found = verdict(name, answer)
+    text = f"Exercise {name}: {found.message}"
+    if get_ipython() is None:
+        print(text)
+    else:
+        content = {"exercise": name, "state": found.state}
+        display({CHECK_MIME: content, "text/plain": text}, raw=True)
+
+
+def verdict(name: str, answer) -> Verdict:
+    """Check an answer; parameters as for :func:`exercise`.
+
+    Returns
+    -------
+    Verdict
+    """
+    function = _find(name)
+    try:
+        function(_answered(answer))
+    except _EmptyError:
+        return Verdict("empty", EMPTY)
+    except _WrongError as wrong:
+        return Verdict("wrong", f"not yet. {wrong}")
+    except NotImplementedError:
+        return Verdict("empty", EMPTY)
+    except Exception as error:  # whatever the reader's code raises is told, not raised
+        return Verdict("wrong", f"not yet. It stops with {type(error).__name__}: {error}")
+    return Verdict("correct", "correct.")
+
+
+def _find(name: str) -> Callable:
+    module = f"{__name__}.lesson_{name.partition('.')[0]}"
+    if name not in _checks and importlib.util.find_spec(module) is not None:
+        importlib.import_module(module)
+    if name not in _checks:
+        known = ", ".join(sorted(_checks)) or "none defined"
+        raise UsageError(f"exercise {name!r}", expected=known, found="no such exercise")
+    return _checks[name]
+
+
+def _answered(answer):
+    """Return the answer; a function that returns nothing counts as not filled in."""
+    if answer is None or answer is ...:
+        raise _EmptyError
+    if not callable(answer):
+        return answer
+
+    def answered(*arguments, **named):
+        result = answer(*arguments, **named)
+        if result is None or result is ...:
+            raise _EmptyError
+        return result
+
+    return answered

@@ -1,0 +1,100 @@
+"""Stamp the launch links (Binder, Colab) of one public repository into README and notebooks."""
+
+import os
+import re
+from pathlib import Path
+
+from medlib.errors import RunError, UsageError
+from medlib.lessons.source import Lesson, badges, find
+
+BEGIN, END = "<!-- links -->", "<!-- /links -->"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
+UNSET = "The launch links are not set: `make links REPO=owner/name` sets them."
+
+
+def stamp(root: Path, repository: str) -> list[Path]:
+    """Set ``[tool.medlib] repository`` and write the links that follow from it.
+
+    Notebooks are not executed: only the cells that hold links change.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout.
+    repository : str
+        "owner/name" on GitHub.
+
+    Returns
+    -------
+    list of Path
+        The files that changed.
+
+    Raises
+    ------
+    UsageError
+        If the name is not of that form.
+    RunError
+        If README.md or pyproject.toml have no place for it; nothing is changed then.
+    """
+    if not NAME.fullmatch(repository):
+        raise UsageError(f"repository {repository!r}", expected='"owner/name", as on GitHub')
+    settings, readme = root / "pyproject.toml", root / "README.md"
+    line = re.compile(r'(?m)(^\[tool\.medlib\][^\[]*?^repository = )".*"$')
+    _expect(line, settings, "a line 'repository = \"\"' under [tool.medlib]")
+    section = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", flags=re.DOTALL)
+    _expect(section, readme, f"a section between {BEGIN} and {END}")
+    lessons = find(root)
+    old = settings.read_text(encoding="utf-8")
+    changed = _write(settings, line.sub(rf'\g<1>"{repository}"', old))
+    old = readme.read_text(encoding="utf-8")
+    text = f"{BEGIN}\n{readme_links(lessons, repository)}\n{END}"
+    changed += _write(readme, section.sub(lambda _: text, old))
+    for lesson in lessons:
+        changed += _restamp(lesson, solved=False) + _restamp(lesson, solved=True)
+    return changed
+
+
+def readme_links(lessons: list[Lesson], repository: str) -> str:
+    """Return what stands between README's markers: the links of every written lesson.
+
+    Parameters
+    ----------
+    lessons : list of Lesson
+    repository : str
+        "owner/name", or "" when it is not set.
+    """
+    if not repository:
+        return UNSET
+    rows = [
+        f"| {lesson.name.replace('_', ' ')} | "
+        f"{badges(repository, lesson.notebook.relative_to(lesson.root).as_posix())} |"
+        for lesson in lessons
+    ]
+    return "\n".join(["| lesson | open it without installing anything |", "|---|---|", *rows])
+
+
+def _restamp(lesson: Lesson, *, solved: bool) -> list[Path]:
+    import nbformat
+
+    path = lesson.solutions if solved else lesson.notebook
+    if not path.is_file():
+        return []
+    notebook = nbformat.read(path, as_version=4)
+    stamped = {cell["id"]: cell.source for cell in lesson.read(solved=solved).cells}
+    for cell in notebook.cells:  # ids come from the source, so that links do not change them
+        cell.source = stamped.get(cell.get("id"), cell.source)
+    return _write(path, nbformat.writes(notebook) + "\n")
+
+
+def _expect(pattern: re.Pattern, path: Path, expected: str) -> None:
+    if not path.is_file() or not pattern.search(path.read_text(encoding="utf-8")):
+        raise RunError(path.name, expected=expected, found="none")
+
+
+def _write(path: Path, text: str) -> list[Path]:
+    if path.read_text(encoding="utf-8") == text:
+        return []
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return [path]

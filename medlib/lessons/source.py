@@ -1,0 +1,242 @@
+"""From a lesson's source, a script in jupytext's percent format, to a notebook without outputs.
+
+Tags of cells (``# %% tags=["parameters"]``) that mean something here:
+
+``parameters``
+    Assignments that ``medlib run NN -p name=value`` replaces.
+``install``
+    Written by the builder: imports medlib, and installs it first where it is missing (Colab).
+``exercise``, ``solution``
+    The stub a reader fills in, and what it may be filled with. Readers get ``notebooks/NN.ipynb``
+    without the solutions; ``notebooks/solutions/NN.ipynb`` has them in place of the stubs.
+"""
+
+import ast
+import hashlib
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from medlib.errors import UsageError
+
+BADGES = (
+    "[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
+)
+INSTALL_HERE = """\
+try:
+    import medlib
+except ModuleNotFoundError as missing:
+    advice = 'medlib is missing. In the folder of the course: pip install -e ".[cpu,course]"'
+    raise ModuleNotFoundError(advice) from missing"""
+INSTALL_ANYWHERE = """\
+try:
+    import medlib
+except ModuleNotFoundError:  # on Colab, for example
+    %pip install --quiet "medlib @ git+https://github.com/{repository}@main"
+    import medlib"""
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "pygments_lexer": "ipython3",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson of the course.
+
+    Parameters
+    ----------
+    path : Path
+        Its source, ``lessons/NN_topic.py``.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name without ending, such as ``05_first_cnn``."""
+        return self.path.stem
+
+    @property
+    def number(self) -> str:
+        """Number, such as ``05``."""
+        return self.name[:2]
+
+    @property
+    def root(self) -> Path:
+        """Folder of the repository."""
+        return self.path.parents[1]
+
+    @property
+    def notebook(self) -> Path:
+        """The executed notebook that readers get."""
+        return self.root / "notebooks" / f"{self.name}.ipynb"
+
+    @property
+    def solutions(self) -> Path:
+        """The executed notebook with the exercises solved."""
+        return self.root / "notebooks" / "solutions" / f"{self.name}.ipynb"
+
+    @property
+    def has_solutions(self) -> bool:
+        """Whether any cell is tagged ``solution``."""
+        return any("solution" in _tags(cell) for cell in _cells(self.path).cells)
+
+    def read(self, *, solved: bool = False):
+        """Return the notebook that the source gives, not executed.
+
+        Parameters
+        ----------
+        solved : bool
+            With the solutions in place of the exercises' stubs.
+
+        Returns
+        -------
+        NotebookNode
+            Cell ids come from the content of the cells: an edit changes the id of that cell only.
+        """
+        from nbconvert.preprocessors import TagRemovePreprocessor
+
+        notebook = _cells(self.path)
+        remove = "exercise" if solved else "solution"
+        notebook, _ = TagRemovePreprocessor(remove_cell_tags={remove}).preprocess(notebook, {})
+        notebook.metadata.update(METADATA)
+        seen = Counter()
+        for cell in notebook.cells:
+            content = f"{cell.cell_type}\n{cell.source}"
+            seen[content] += 1
+            digest = hashlib.blake2b(f"{content}\n{seen[content]}".encode(), digest_size=4)
+            cell["id"] = digest.hexdigest()
+        self._stamp(notebook, self.solutions if solved else self.notebook)
+        return notebook
+
+    def parameters(self) -> dict:
+        """Return the names and defaults in the cell tagged ``parameters``."""
+        found = {}
+        for cell in _cells(self.path).cells:
+            if "parameters" not in _tags(cell):
+                continue
+            for node in ast.parse(cell.source).body:
+                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                    found[node.targets[0].id] = ast.literal_eval(node.value)
+        return found
+
+    def _stamp(self, notebook, path: Path) -> None:
+        repository = launch_repository(self.root)
+        target = path.relative_to(self.root).as_posix()
+        for cell in notebook.cells:
+            if "install" in _tags(cell):
+                cell.source = INSTALL_HERE
+                if repository:
+                    cell.source = INSTALL_ANYWHERE.format(repository=repository)
+        first = notebook.cells[0] if notebook.cells else None
+        if repository and first is not None and first.cell_type == "markdown":
+            title, _, rest = first.source.partition("\n")
+            first.source = f"{title}\n\n{badges(repository, target)}\n{rest}".rstrip()
+
+
+def badges(repository: str, target: str) -> str:
+    """Return the launch links of one notebook, as Markdown pictures.
+
+    Parameters
+    ----------
+    repository : str
+        "owner/name".
+    target : str
+        The notebook's path in the repository.
+    """
+    return BADGES.format(
+        binder=f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{target}",
+        colab=f"https://colab.research.google.com/github/{repository}/blob/main/{target}",
+    )
+
+
+def launch_repository(root: Path) -> str:
+    """Return "owner/name" from ``[tool.medlib] repository`` in pyproject.toml, or ""."""
+    content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    return content.get("tool", {}).get("medlib", {}).get("repository", "")
+
+
+def repository_root(start: Path | None = None) -> Path:
+    """Find the checkout of the course: from a folder upwards, else the one medlib runs from.
+
+    Parameters
+    ----------
+    start : Path, optional
+        Where to begin; default the current folder.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents, Path(__file__).resolve().parents[2]):
+        if (folder / "lessons").is_dir() and _is_course(folder / "pyproject.toml"):
+            return folder
+    raise UsageError(
+        f"{start}",
+        expected="the course's folder, with lessons/ and pyproject.toml, here or above",
+        advice="The lessons are not part of the installed package: clone the repository",
+    )
+
+
+def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
+    """Return the lessons with these numbers; without any, all lessons.
+
+    Parameters
+    ----------
+    root : Path
+        The checkout.
+    numbers : list of str, optional
+        Such as ``["05"]``; ``5`` and ``05_first_cnn`` mean the same lesson.
+
+    Raises
+    ------
+    UsageError
+        If there is no such lesson.
+    """
+    lessons = {
+        path.stem[:2]: Lesson(path) for path in sorted((root / "lessons").glob("[0-9][0-9]_*.py"))
+    }
+    if not lessons:
+        raise UsageError(f"{root / 'lessons'}", expected="NN_topic.py", found="no lesson")
+    chosen = {}
+    for number in numbers or lessons:
+        key = number.partition("_")[0].zfill(2)
+        if key not in lessons or number not in (lessons[key].name, key, key.lstrip("0") or "0"):
+            raise UsageError(
+                f"lesson {number!r}",
+                expected=f"one of {', '.join(lessons)}",
+                found="no such lesson",
+            )
+        chosen[key] = lessons[key]
+    return list(chosen.values())
+
+
+def _cells(path: Path):
+    import jupytext
+
+    try:
+        notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            str(path), expected="a script in percent format", found=str(error)
+        ) from None
+    notebook.metadata.clear()
+    return notebook
+
+
+def _tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _is_course(path: Path) -> bool:
+    return path.is_file() and 'name = "medlib"' in path.read_text(encoding="utf-8")
