@@ -1,6 +1,9 @@
 """The ``medlib`` command: argument parsing and printing, nothing else."""
 
 import sys
+import traceback
+import warnings
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +26,11 @@ def _options(
 ) -> None:
     """Deep learning for medical images: run the course, or train on your own folder."""
     sys.excepthook = sys.__excepthook__
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"medlib: note: {message}", file=sys.stderr)
 
 
 Numbers = Annotated[
@@ -100,6 +108,195 @@ def links(
         print(f"{path.relative_to(root)}: stamped")
 
 
+Merge = Annotated[
+    list[str] | None,
+    typer.Option(help="Join labels, as tumour=benign,malignant. May be given several times."),
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Keep only images of these labels, as benign,malignant.")
+]
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A set's name (see medlib data list), a CSV with columns image,label[,mask,"
+            "subject,split], or a folder with one sub-folder per label."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
+    model: Annotated[str, typer.Option(help="Network: cnn or resnet.")] = "resnet",
+    image_size: Annotated[
+        int | None, typer.Option(help="Height and width, pixels. Default: the set's own, or 64.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Default: found from the number of images.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of the weights and the order of images; not of the split.")
+    ] = 0,
+    merge: Merge = None,
+    classes: Classes = None,
+) -> None:
+    """Train a network on a named set or on your own images.
+
+    The run folder gets model.keras, config.json, history.csv, metrics.json, predictions.csv (of the
+    test images) and splits.csv. Stopped at any moment, the same command continues it and ends with
+    the same weights.
+    """
+    from medlib import console, runs
+
+    try:
+        with console.epochs() as on_epoch:
+            metrics = runs.train(
+                data,
+                out,
+                model=model,
+                image_size=image_size,
+                epochs=epochs,
+                seed=seed,
+                merge=_parse_merge(merge),
+                classes=_parse_names("--classes", classes),
+                on_epoch=on_epoch,
+            )
+    except KeyboardInterrupt:
+        print(f"medlib: interrupted; the same command continues {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if metrics is None:
+        print(f"{out} is finished already; see {out / runs.METRICS}")
+        return
+    console.print_metrics(metrics, f"test images of {data}")
+    print(f"{out}: {runs.MODEL}, {runs.METRICS}, {runs.PREDICTIONS} and {runs.HISTORY} written")
+
+
+@app.command()
+def evaluate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    data: Annotated[
+        str, typer.Argument(help="A set's name, a CSV or a folder, with the run's classes.")
+    ],
+) -> None:
+    """Measure a trained network, with 95 % intervals.
+
+    On the data of the run: its test images. On other data: all images that it was not trained on.
+    The numbers are added to the run's metrics.json.
+    """
+    from medlib import console, runs
+
+    metrics, measured_on = runs.evaluate(runs.load(run_folder), data)
+    console.print_metrics(metrics, measured_on)
+    print(f"added to {run_folder / runs.METRICS}")
+
+
+@app.command()
+def predict(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
+    ],
+    out: Annotated[Path, typer.Option(help="CSV to write: image,label,probability_<class>...")],
+) -> None:
+    """Predict images with a trained network.
+
+    An image that cannot be used is named on stderr and the others still get predictions; the exit
+    code is then 1.
+    """
+    from medlib import runs
+
+    predictions, errors = runs.predict(runs.load(run_folder), images)
+    runs.write_table(out, predictions)
+    for error in errors:
+        print(f"medlib: {error}", file=sys.stderr)
+    print(f"{len(predictions)} predictions in {out}")
+    if errors:
+        print(f"medlib: {len(errors)} of {len(images)} images failed", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _parse_merge(texts: list[str] | None) -> dict[str, tuple[str, ...]] | None:
+    """Read ["tumour=benign,malignant"] as {"tumour": ("benign", "malignant")}."""
+    from medlib.errors import UsageError
+
+    if not texts:
+        return None
+    merged = {}
+    for text in texts:
+        name, equals, old = text.partition("=")
+        name = name.strip()
+        if not equals or not name or name in merged:
+            raise UsageError("--merge", expected="NEW=OLD,OLD, each NEW once", found=repr(text))
+        merged[name] = _parse_names("--merge", old)
+    return merged
+
+
+def _parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
+    """Read "benign,malignant" as a tuple."""
+    from medlib.errors import UsageError
+
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(option, expected="different names, with commas between", found=repr(text))
+    return names
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets, and which of them are on this machine."""
+    from medlib import datasets
+    from medlib.datasets import medmnist
+
+    print(f"{'name':<16}{'train/validation/test':<24}{'classes':<9}{'licence':<11}on this machine")
+    for name in datasets.names():
+        facts = datasets.info(name)
+        here = [str(size) for size in facts.files if medmnist.find(name, image_size=size)]
+        present = f"{', '.join(here)} px" if here else "no" if facts.files else "always"
+        counts = "/".join(str(count) for count in facts.counts.values())
+        licence = facts.licence.partition(";")[0]
+        print(f"{name:<16}{counts:<24}{len(facts.class_names):<9}{licence:<11}{present}")
+
+
+@data_app.command("info")
+def data_info(name: Annotated[str, typer.Argument(help="A name that `list` shows.")]) -> None:
+    """Show where a data set comes from, its licence, its files and its card."""
+    from medlib import datasets
+    from medlib.datasets import medmnist
+
+    facts = datasets.info(name)
+    print(f"{facts.section}\n")
+    for size, file in facts.files.items():
+        path = medmnist.find(name, image_size=size)
+        print(f"{size} px: {file.address} (MD5 {file.md5})")
+        print(f"    on this machine: {path or 'no'}")
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A name that `list` shows.")],
+    image_size: Annotated[int, typer.Option(help="Side length in pixels.")] = 28,
+) -> None:
+    """Fetch a public data set into the cache, unless it is on this machine."""
+    from medlib import datasets
+    from medlib.datasets import medmnist
+
+    if not datasets.info(name).files:
+        print(f"{name} is made on this machine: there is nothing to fetch")
+        return
+    path = medmnist.find(name, image_size=image_size)
+    print(path or medmnist.fetch(name, image_size=image_size))
+
+
+@data_app.command("cards", hidden=True)
+def data_cards() -> None:
+    """Print data/README.md, made from the cards of all data sets."""
+    from medlib.datasets import registry
+
+    print(registry.readme(), end="")
+
+
 def main() -> None:
     """Run the command; end with exit code 0 (done), 1 (some inputs failed) or 2 (wrong use)."""
     from medlib.errors import MedlibError
@@ -108,7 +305,7 @@ def main() -> None:
         app()
     except MedlibError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         print(f"medlib: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -8,8 +8,8 @@ import time
 
 # A module may import only modules that stand before it.
 ORDER = (
-    "errors simulation preprocessing datasets models training evaluation plotting ledger check "
-    "runs lessons cli"
+    "errors files simulation preprocessing datasets models training evaluation plotting ledger "
+    "check runs lessons console cli"
 ).split()
 
 
