@@ -1,0 +1,295 @@
+import contextlib
+import hashlib
+import http.server
+import socket
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from medlib.datasets import download
+from medlib.errors import DownloadError
+
+CONTENT = bytes(range(256)) * 2000  # 512 kB
+MD5 = hashlib.md5(CONTENT).hexdigest()
+BY_HAND = "Place it by hand"
+
+
+class Misbehaving(http.server.BaseHTTPRequestHandler):
+    """A server whose next answers are listed in ``server.script``; then it serves."""
+
+    def do_GET(self):
+        self.server.ranges.append(self.headers.get("Range"))
+        script = self.server.script
+        getattr(self, script.pop(0) if script else "serve")()
+
+    def serve(self, content=CONTENT, length=None, cut=None):
+        start = 0
+        if wanted := self.headers.get("Range"):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(length or len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:cut])
+
+    def ignore_range(self):
+        del self.headers["Range"]
+        self.serve()
+
+    def no_length(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def cut_off(self):
+        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=")[:-1])
+        self.serve(cut=start + 100_000)
+
+    def cut_off_at_once(self):
+        self.serve(cut=0)
+
+    def close(self):
+        pass
+
+    def stall(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT[:1000])
+        self.server.released.wait(30)
+
+    def drip(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        for position in range(len(CONTENT)):
+            if self.server.released.wait(0.05):
+                break
+            self.wfile.write(CONTENT[position : position + 1])
+
+    def silence(self):
+        self.server.released.wait(30)
+
+    def other_bytes(self):
+        self.serve(content=CONTENT[::-1])
+
+    def too_short(self):
+        self.serve(content=CONTENT[:300_000])
+
+    def length_too_small(self):
+        self.serve(length=1000)
+
+    def endless(self):
+        self.send_response(200)
+        self.end_headers()
+        while not self.server.released.is_set():
+            self.wfile.write(CONTENT)
+
+    def huge(self):
+        self.serve(length=10**12)
+
+    def status(self, code):
+        self.send_error(code)
+
+    missing = partial(status, code=404)
+    broken = partial(status, code=500)
+
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        return partial(value, self) if isinstance(value, partial) and not value.args else value
+
+    def log_message(self, *args):
+        pass
+
+    def handle(self):
+        with contextlib.suppress(ConnectionError):  # the client had enough
+            super().handle()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(variable, "127.0.0.1")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
+    server.script, server.ranges, server.released = [], [], threading.Event()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def fetch(server, tmp_path):
+    def fetch(*script, md5=MD5, path="set.npz?download=1"):
+        server.script[:] = script
+        return download.fetch(
+            f"http://127.0.0.1:{server.server_port}/{path}",
+            tmp_path / "cache" / "set.npz",
+            md5=md5,
+            largest_bytes=1 << 20,
+            by_hand=BY_HAND,
+        )
+
+    return fetch
+
+
+def left(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache").iterdir())
+
+
+def test_serves(fetch, server, tmp_path):
+    assert fetch().read_bytes() == CONTENT
+    assert left(tmp_path) == ["set.npz"]
+    assert fetch("missing").read_bytes() == CONTENT  # the second time nobody is asked
+    assert len(server.ranges) == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        ("cut_off", "cut_off"),
+        ("stall",),
+        ("drip",),
+        ("silence",),
+        ("close", "close"),
+        ("broken", "broken"),
+        ("no_length",),
+        ("cut_off", "ignore_range"),
+        ("cut_off", "cut_off_at_once", "cut_off_at_once", "cut_off", "cut_off_at_once"),
+    ],
+    ids=lambda script: "+".join(script),
+)
+def test_a_passing_trouble_does_not_matter(fetch, tmp_path, script):
+    assert fetch(*script).read_bytes() == CONTENT
+    assert left(tmp_path) == ["set.npz"]
+
+
+def test_goes_on_where_it_was_cut_off(fetch, server):
+    fetch("cut_off", "cut_off")
+    assert server.ranges == [None, "bytes=100000-", "bytes=200000-"]
+
+
+def test_a_later_run_goes_on_where_the_last_one_gave_up(fetch, server, tmp_path):
+    with pytest.raises(DownloadError, match="100,000 bytes are kept"):
+        fetch("cut_off", "broken", "broken", "broken")
+    assert left(tmp_path) == ["set.npz.partial"]
+    server.ranges.clear()
+    assert fetch().read_bytes() == CONTENT
+    assert server.ranges == ["bytes=100000-"]
+
+
+def test_a_whole_part_needs_no_more_bytes(fetch, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "set.npz.partial").write_bytes(CONTENT)
+    assert fetch().read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("size", [1000, 600_000], ids=["shorter", "longer"])
+def test_a_part_of_another_file_is_thrown_away(fetch, tmp_path, size):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "set.npz.partial").write_bytes(b"?" * size)
+    assert fetch().read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("script", "named"),
+    [
+        (["stall"] * 9, "no answer within 0.5 s"),
+        (["silence"] * 9, "no answer within 0.5 s"),
+        (["broken"] * 9, "HTTP 500"),
+        (["close"] * 9, "no connection"),
+        (["cut_off_at_once"] * 9, "broke off after 0 bytes"),
+        (["missing"], "HTTP 404"),
+        (["other_bytes"], f"expected a file with MD5 {MD5}"),
+        (["too_short"], f"expected a file with MD5 {MD5}"),
+        (["length_too_small"], f"expected a file with MD5 {MD5}"),
+        (["endless"], "at most 1,048,576 bytes"),
+        (["huge"], "1,000,000,000,000 bytes announced"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_gives_up_with_the_address_and_what_to_do(fetch, server, tmp_path, script, named):
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match=named) as caught:
+        fetch(*script)
+    assert time.monotonic() - start < 5
+    assert f"http://127.0.0.1:{server.server_port}/set.npz" in str(caught.value)
+    assert BY_HAND in str(caught.value)
+    assert left(tmp_path) == (["set.npz.partial"] if script[0] == "stall" else [])
+    assert fetch().read_bytes() == CONTENT  # nothing stands in the way of the next try
+
+
+def test_a_dripping_server_is_not_waited_for(fetch):
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match="stalled server"):
+        fetch(*["drip"] * 9)
+    assert time.monotonic() - start < 5
+
+
+def test_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(DownloadError, match="may be offline.*Place it by hand"):
+        download.fetch(
+            f"http://127.0.0.1:{port}/set.npz",
+            tmp_path / "set.npz",
+            md5=MD5,
+            largest_bytes=1 << 20,
+            by_hand=BY_HAND,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(fetch, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder belongs")
+    with pytest.raises(DownloadError, match="MEDLIB_CACHE"):
+        fetch()
+
+
+def test_a_full_disk_keeps_what_came(fetch, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "_append", full)
+        with pytest.raises(DownloadError, match="No space left on device.*Free some space"):
+            fetch()
+    assert fetch().read_bytes() == CONTENT
+
+
+def test_two_at_once_give_one_file(fetch, server, tmp_path):
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(fetch())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.read_bytes() == CONTENT for path in results] == [True] * 4
+    assert left(tmp_path) == ["set.npz"]
+    assert len(server.ranges) == 1
+
+
+def test_says_nothing_where_there_is_no_terminal(fetch, capfd):
+    fetch("cut_off")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path, repository):
+    monkeypatch.setenv("MEDLIB_CACHE", str(tmp_path))
+    assert download.cache_folder() == tmp_path
+    monkeypatch.delenv("MEDLIB_CACHE")
+    assert download.cache_folder() == repository / "data" / "cache"
