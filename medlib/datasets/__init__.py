@@ -127,7 +127,7 @@ def resolve(
 def _unknown(name: str, expected: str) -> UsageError:
     near = difflib.get_close_matches(name.lower(), names(), n=1)
     advice = f"Did you mean {near[0]}?" if near else ""
-    return UsageError(f"data set {name!r}", expected=expected, found="neither", advice=advice)
+    return UsageError(f"data set {name!r}", expected=expected, advice=advice)
 
 
 def _with_classes(dataset: MedicalDataset, merge, classes) -> MedicalDataset:

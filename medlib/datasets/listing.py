@@ -1,0 +1,260 @@
+"""Which images there are and what they are called: a CSV, or a folder with one folder a class."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from medlib.datasets.reading import SUFFIXES
+from medlib.datasets.structure import SPLIT_NAMES
+from medlib.errors import DataError, UsageError
+
+SHOWN = 5
+"""An error about many rows or files lists this many of them."""
+
+_KNOWN_COLUMNS = ("image", "label", "mask", "subject", "split")
+
+
+def read_listing(source: str | Path) -> pd.DataFrame:
+    """List the images of a source and what is known about each.
+
+    Parameters
+    ----------
+    source : str or Path
+        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split``, whose
+        paths are relative to the file; or a folder with one sub-folder for each class, in which
+        images lie at any depth, and ``NAME_mask.png`` is the mask of ``NAME.png``.
+
+    Returns
+    -------
+    DataFrame
+        One row an image: ``image`` and ``label``; ``mask``, ``subject`` and ``split`` where given;
+        any other column of the CSV; ``path`` and ``mask_path``, the files (None: no mask).
+
+    Raises
+    ------
+    DataError
+        If there is no such source, or a row is not what it should be.
+    """
+    source = Path(source)
+    if source.is_dir():
+        listing = _read_folder(source)
+    elif source.is_file():
+        listing = _read_csv(source)
+    else:
+        raise DataError(
+            str(source),
+            expected="a CSV file, or a folder with one sub-folder for each class",
+            found="nothing of that name",
+        )
+    return listing
+
+
+def choose_classes(
+    labels: Sequence[str],
+    *,
+    merge: Mapping[str, Iterable[str]] | None = None,
+    classes: Sequence[str] | None = None,
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Name the classes, in order, and say which class each label belongs to.
+
+    Labels that were not merged come first, in the order given; then the merged ones, in the order
+    of ``merge``: what one gives a name is usually what one looks for, and the last of two classes
+    is the positive one. ``classes`` chooses any other order.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        The labels there are, in their usual order.
+    merge : mapping of str to labels, optional
+        New class name to the labels it joins: ``{"tumour": ["benign", "malignant"]}``.
+    classes : sequence of str, optional
+        The classes to keep, after merging; images of others are left out.
+
+    Returns
+    -------
+    class_names : tuple of str
+    class_of : dict of str to str
+        From a label to its class; without the labels left out.
+
+    Raises
+    ------
+    UsageError
+        If a label does not exist, is merged twice, or fewer than two classes are left.
+    """
+    class_of = {label: label for label in labels}
+    order = list(labels)
+    for name, members in (merge or {}).items():
+        members = list(members)
+        for label in members:
+            _expect_known("merge", label, labels)
+            if class_of[label] != label or label not in order:
+                raise UsageError("merge", expected="each label once", found=f"{label!r} twice")
+            class_of[label] = name
+            order.remove(label)
+        if name not in order:
+            order.append(name)
+    if classes is not None:
+        for name in classes:
+            _expect_known("classes", name, order)
+        if len(set(classes)) < len(classes):
+            found = ", ".join(classes)
+            raise UsageError("classes", expected="each class once", found=found)
+        order = list(classes)
+    if len(order) < 2:
+        subject = "classes" if classes is not None else "merge"
+        raise UsageError(subject, expected="two classes or more", found=", ".join(order) or "none")
+    return tuple(order), {label: name for label, name in class_of.items() if name in order}
+
+
+def some(things: Iterable[object]) -> str:
+    """Write out the first five things and how many more there are."""
+    things = [str(thing) for thing in things]
+    more = f" and {len(things) - SHOWN} more" if len(things) > SHOWN else ""
+    return "; ".join(things[:SHOWN]) + more
+
+
+def _expect_known(argument: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise UsageError(argument, expected=f"one of {', '.join(known)}", found=repr(name))
+
+
+# A folder of folders ------------------------------------------------------------------------------
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    class_folders = sorted(
+        each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")
+    )
+    expected = "one sub-folder with images for each class"
+    if not class_folders:
+        found = "no sub-folder" if any(folder.iterdir()) else "an empty folder"
+        raise DataError(str(folder), expected=expected, found=found)
+    rows = []
+    for class_folder in class_folders:
+        files = sorted(path for path in class_folder.rglob("*") if _is_image(path))
+        masks = _masks(files)
+        for path in files:
+            if path in masks.values():
+                continue
+            mask = masks.get(path)
+            name = path.relative_to(folder).as_posix()
+            rows.append({"image": name, "label": class_folder.name, "path": path})
+            rows[-1]["mask_path"] = mask
+    with_images = {row["label"] for row in rows}
+    empty = [each.name for each in class_folders if each.name not in with_images]
+    if empty:
+        raise DataError(str(folder), expected=expected, found=f"no image in {some(empty)}")
+    return pd.DataFrame(rows)
+
+
+def _is_image(path: Path) -> bool:
+    name = path.name.lower()
+    if name.startswith(".") or not path.is_file():
+        return False
+    if name.endswith(SUFFIXES):
+        return True
+    with path.open("rb") as file:  # DICOM files often have no suffix, or a number
+        return file.read(132)[128:] == b"DICM"
+
+
+def _masks(files: list[Path]) -> dict[Path, Path]:
+    """Each image's mask: the file of the same name with ``_mask`` before the suffix."""
+    by_stem = {path.with_name(_stem(path)): path for path in files}
+    masks = {}
+    for path in files:
+        mask = by_stem.get(path.with_name(_stem(path) + "_mask"))
+        if mask is not None:
+            masks[path] = mask
+    return masks
+
+
+def _stem(path: Path) -> str:
+    return path.name.lower().removesuffix(".gz").rpartition(".")[0] or path.name.lower()
+
+
+# A CSV --------------------------------------------------------------------------------------------
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    table = _parse_csv(path)
+    for column in _KNOWN_COLUMNS:
+        if column in table:
+            table[column] = table[column].str.strip()
+    _expect_filled(path, table, "image")
+    _expect_filled(path, table, "label")
+    if "subject" in table:
+        _expect_filled(path, table, "subject")
+    if "split" in table:
+        table["split"] = table["split"].str.lower()
+        unknown = ~table["split"].isin(SPLIT_NAMES)
+        found = [f"{table['split'][row]!r} ({_line(row)})" for row in table.index[unknown]]
+        if found:
+            expected = f"{', '.join(SPLIT_NAMES)} in the column split"
+            raise DataError(str(path), expected=expected, found=some(found))
+    table["path"] = [_locate(path.parent, name) for name in table["image"]]
+    masks = table["mask"] if "mask" in table else [""] * len(table)
+    mask_paths = [_locate(path.parent, name) if name else None for name in masks]
+    table["mask_path"] = pd.Series(mask_paths, dtype=object)
+    _expect_once(path, table)
+    return table
+
+
+def _parse_csv(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+        )
+    except UnicodeDecodeError:
+        advice = "Save it as CSV UTF-8"
+        raise DataError(
+            str(path), expected="text in UTF-8", found="other bytes", advice=advice
+        ) from None
+    except pd.errors.EmptyDataError:
+        raise DataError(str(path), expected="columns image,label", found="an empty file") from None
+    except (pd.errors.ParserError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(str(path), expected="a table separated by commas", found=reason) from None
+    header = ",".join(table.columns)
+    table.columns = [str(column).strip().lower() for column in table.columns]
+    missing = [column for column in ("image", "label") if column not in table]
+    if missing:
+        separator = next((mark for mark in ";\t|" if mark in header), None)
+        advice = "Separate the columns with commas" if separator else ""
+        found = f"{header[:200]!r}"
+        raise DataError(str(path), expected="columns image,label", found=found, advice=advice)
+    if not table.columns.is_unique:
+        twice = sorted(table.columns[table.columns.duplicated()])
+        raise DataError(str(path), expected="each column once", found=f"{', '.join(twice)} twice")
+    if not len(table):
+        raise DataError(str(path), expected="one row an image", found="no rows")
+    return table
+
+
+def _expect_filled(path: Path, table: pd.DataFrame, column: str) -> None:
+    empty = table.index[table[column] == ""]
+    if len(empty):
+        found = f"none in {some(_line(row) for row in empty)}"
+        raise DataError(str(path), expected=f"a value in the column {column}", found=found)
+
+
+def _expect_once(path: Path, table: pd.DataFrame) -> None:
+    lines: dict[Path, list[str]] = {}
+    for row, file in zip(table.index, table["path"], strict=True):
+        lines.setdefault(file, []).append(_line(row))
+    twice = {file: rows for file, rows in lines.items() if len(rows) > 1}
+    if twice:
+        found = some(f"{file.name} in {' and '.join(rows)}" for file, rows in twice.items())
+        raise DataError(str(path), expected="each image in one row", found=found)
+
+
+def _line(row: int) -> str:
+    return f"line {row + 2}"  # the header is line 1
+
+
+def _locate(folder: Path, name: str) -> Path:
+    """Find a file named in a CSV; one written on Windows separates folders with backslashes."""
+    path = folder / name
+    if "\\" in name and not path.exists():
+        path = folder / name.replace("\\", "/")
+    return path

@@ -1,0 +1,480 @@
+"""One image file, to pixels: PNG, JPEG, TIFF, DICOM and NIfTI."""
+
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from medlib.errors import DataError, MedlibError
+from medlib.preprocessing import percentile_window, window
+
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+    *(".dcm", ".dicom", ".nii", ".nii.gz"),
+)
+MAX_VALUES = 100_000_000
+"""Pixels times channels times frames that are decoded: 400 MB as float32. Anything larger is
+refused from its header, so that a small file cannot fill the memory."""
+MIN_SIDE = 2
+"""An image of one row or one column shows nothing."""
+
+_PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Pixels of a file, and what the file says about them.
+
+    Parameters
+    ----------
+    path : Path
+    pixels : ndarray of float32, (height, width, channels) or (frames, height, width, channels)
+        The values in the file's own unit: 0 to 255 for most pictures, Hounsfield units for
+        computed tomography. One channel (grey) or three (red, green, blue).
+    value_range : tuple of float or None
+        The values of black and white where the format fixes them (eight bits: 0 and 255).
+    window : tuple of float or None
+        Centre and width to look at the values with: the caller's, or the file's own.
+    inverted : bool
+        True where small values are bright (DICOM's MONOCHROME1).
+    spacing_mm : tuple of float or None
+        Distance of neighbouring pixels, (down, across), mm.
+    modality : str
+        DICOM's code ("CT", "MR", "US" ...), or "".
+    unit : str
+        "HU" for computed tomography that was rescaled to Hounsfield units, else "".
+    """
+
+    path: Path
+    pixels: np.ndarray
+    value_range: tuple[float, float] | None = None
+    window: tuple[float, float] | None = None
+    inverted: bool = False
+    spacing_mm: tuple[float, float] | None = None
+    modality: str = ""
+    unit: str = ""
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames or slices, 1 for a single image."""
+        return len(self.pixels) if self.pixels.ndim == 4 else 1
+
+    def frame(self, index: int) -> "ImageFile":
+        """One frame of several as an image of its own."""
+        pixels = self.pixels[index] if self.pixels.ndim == 4 else self.pixels
+        return replace(self, pixels=pixels)
+
+    def scaled(self) -> np.ndarray:
+        """Return the pixels in [0, 1], bright things large.
+
+        With a window: through it. Without, values of eight bits or fewer are divided by the
+        largest possible one (255), and all others run from the image's own 0.5th percentile to
+        its 99.5th, because twelve or sixteen bits are seldom used to the full.
+
+        Returns
+        -------
+        ndarray of float32, the shape of ``pixels``
+        """
+        if self.window is not None:
+            scaled = window(self.pixels, *self.window)
+        elif self.value_range is not None:
+            low, high = self.value_range
+            scaled = window(self.pixels, (low + high) / 2, high - low)
+        else:
+            scaled = window(self.pixels, *percentile_window(self.pixels))
+        return 1 - scaled if self.inverted else scaled
+
+
+def read_image(path: str | Path, *, window: tuple[float, float] | None = None) -> ImageFile:
+    """Read an image file; what it is, is found out from its content.
+
+    - PNG, JPEG, TIFF: 1, 8 and 16 bits, float; palettes and CMYK become red, green, blue;
+      transparent pixels become black; a photograph is turned the way its camera was held. A TIFF
+      of several pages gives several frames. Sixteen bits are kept in grey images; colour comes
+      with eight.
+    - DICOM: rescaled to its physical unit; YBR and palette colours become red, green, blue.
+    - NIfTI: turned to the canonical orientation, then cut into axial slices (frames, from foot
+      to head), each seen as radiologists do: the patient's right on the left, anterior up.
+      Further dimensions (time) are not read: the first volume is.
+
+    Parameters
+    ----------
+    path : str or Path
+    window : tuple of float, optional
+        Centre and width to use instead of those in the file.
+
+    Returns
+    -------
+    ImageFile
+        ``.pixels`` in the file's unit, ``.scaled()`` in [0, 1].
+
+    Raises
+    ------
+    DataError
+        If there is no such file, it is not an image or damaged, it has values that are not finite,
+        or it is smaller than 2 x 2 or larger than 100 million values.
+    """
+    path = Path(path)
+    try:
+        image = _reader(path)(path)
+        _check_pixels(path, image.pixels)
+    except MedlibError:
+        raise
+    except MemoryError:
+        raise DataError(str(path), expected="an image that fits into memory") from None
+    except Exception as error:  # decoders raise anything on damaged files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(str(path), expected="a readable image", found=reason) from error
+    if window is None:
+        return image
+    if image.modality == "CT" and image.unit != "HU":
+        expected = "RescaleSlope and RescaleIntercept, because a window is in Hounsfield units"
+        raise DataError(str(path), expected=expected, found="neither")
+    return replace(image, window=(float(window[0]), float(window[1])))
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a mask: what is not 0 is inside.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any format of :func:`read_image`. Of a JPEG, whose compression smears the border, what is
+        above half of the brightest value.
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width) or (frames, height, width)
+    """
+    pixels = read_image(path).pixels.max(axis=-1)
+    is_jpeg = Path(path).suffix.lower() in (".jpg", ".jpeg")
+    return pixels > (pixels.max() / 2 if is_jpeg else 0)
+
+
+def _reader(path: Path):
+    """Choose the reading function by the first bytes."""
+    if not path.is_file():
+        raise DataError(str(path), expected="a file", found="a folder" if path.is_dir() else "none")
+    with path.open("rb") as file:
+        head = file.read(352)
+    if not head:
+        raise DataError(str(path), expected="an image", found="an empty file")
+    name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return _read_nifti
+    if head[128:132] == b"DICM" or name.endswith((".dcm", ".dicom")):
+        return _read_dicom
+    starts = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if not head.startswith(starts):
+        raise DataError(
+            str(path),
+            expected="a PNG, JPEG, TIFF, DICOM or NIfTI image",
+            found="text" if _is_text(head) else "another kind of content",
+        )
+    return _read_tiff if head.startswith(starts[2:]) else _read_picture
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        return head.decode().isprintable() or b"\n" in head
+    except UnicodeDecodeError:
+        return False
+
+
+def _check_size(path: Path, height: int, width: int, channels: int = 1, frames: int = 1) -> None:
+    found = f"{height} x {width}"
+    found += f" x {channels} channels" if channels > 1 else ""
+    found += f" x {frames} frames" if frames > 1 else ""
+    if min(height, width) < MIN_SIDE:
+        expected = f"an image of at least {MIN_SIDE} x {MIN_SIDE} pixels"
+        raise DataError(str(path), expected=expected, found=found)
+    if height * width * channels * frames > MAX_VALUES:
+        raise _too_large(path, found)
+
+
+def _too_large(path: Path, found: str) -> DataError:
+    return DataError(
+        str(path),
+        expected=f"at most {MAX_VALUES // 10**6} million values",
+        found=found,
+        advice="Save it smaller, or cut it into tiles",
+    )
+
+
+def _check_pixels(path: Path, pixels: np.ndarray) -> None:
+    bad = ~np.isfinite(pixels)
+    if bad.any():
+        n = f"NaN or infinity in {bad.sum()} of {bad.size} values"
+        raise DataError(str(path), expected="finite values", found=n)
+
+
+# Pictures -----------------------------------------------------------------------------------------
+
+
+def _read_picture(path: Path) -> ImageFile:
+    from PIL import Image
+
+    try:
+        opened = Image.open(path, formats=_PILLOW_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, str(error).split(" exceeds")[0]) from None
+    with opened as picture:
+        n_frames = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+        _check_size(path, picture.height, picture.width, len(picture.getbands()), n_frames)
+        frames = []
+        for index in range(n_frames):
+            if n_frames > 1:
+                picture.seek(index)
+                _check_size(path, picture.height, picture.width, len(picture.getbands()), n_frames)
+            frames.append(_picture_pixels(picture))
+    if len({(frame.shape, frame.dtype) for frame in frames}) > 1:
+        sizes = ", ".join(sorted({f"{frame.shape[0]} x {frame.shape[1]}" for frame in frames}))
+        raise DataError(str(path), expected="pages of one size and kind", found=sizes)
+    pixels = frames[0] if len(frames) == 1 else np.stack(frames)
+    eight_bit = pixels.dtype == np.uint8
+    return ImageFile(
+        path=path,
+        pixels=pixels.astype(np.float32),
+        value_range=(0.0, 255.0) if eight_bit else None,
+    )
+
+
+def _picture_pixels(picture) -> np.ndarray:
+    """Decode one page: uint8 with one or three channels, or grey values of more bits."""
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode == "P":
+        has_colours = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        picture = has_colours
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        opaque = "L" if picture.mode in ("LA", "La") else "RGB"
+        picture = picture.convert("RGBA")
+        black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+        picture = Image.alpha_composite(black, picture).convert(opaque)
+    if picture.mode == "1":
+        picture = picture.convert("L")
+    if picture.mode not in ("L", "RGB", "F", "I") and not picture.mode.startswith("I;16"):
+        picture = picture.convert("RGB")  # CMYK, YCbCr ...
+    pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+
+
+def _read_tiff(path: Path) -> ImageFile:
+    """Read with Pillow, and the kinds it does not know (double precision ...) with tifffile."""
+    from PIL import UnidentifiedImageError
+
+    try:
+        return _read_picture(path)
+    except UnidentifiedImageError:
+        pass
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        page, n_frames = tiff.pages[0], len(tiff.pages)
+        channels = page.samplesperpixel
+        _check_size(path, page.imagelength, page.imagewidth, channels, n_frames)
+        frames = [page.asarray() for page in tiff.pages]
+    frames = [frame if frame.ndim == 3 else frame[..., np.newaxis] for frame in frames]
+    if any(frame.shape != frames[0].shape or frame.shape[-1] not in (1, 3) for frame in frames):
+        found = ", ".join(sorted({str(frame.shape) for frame in frames}))
+        raise DataError(str(path), expected="pages of one size, grey or RGB", found=found)
+    pixels = frames[0] if n_frames == 1 else np.stack(frames)
+    value_range = (0.0, 255.0) if pixels.dtype == np.uint8 else None
+    return ImageFile(path=path, pixels=pixels.astype(np.float32), value_range=value_range)
+
+
+# DICOM --------------------------------------------------------------------------------------------
+
+
+def _read_dicom(path: Path) -> ImageFile:
+    import pydicom
+    from pydicom.pixels import pixel_array
+
+    _check_deflated(path)
+    dataset = pydicom.dcmread(path, force=True)
+    pixel_tags = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+    if not any(tag in dataset for tag in pixel_tags):
+        kind = getattr(dataset.get("SOPClassUID"), "name", "") or "a file"
+        raise DataError(str(path), expected="a DICOM image", found=f"{kind} without pixels")
+    height, width = _integer(path, dataset, "Rows"), _integer(path, dataset, "Columns")
+    channels = _integer(path, dataset, "SamplesPerPixel", 1)
+    n_frames = _integer(path, dataset, "NumberOfFrames", 1)
+    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2")).strip()
+    is_palette = photometric == "PALETTE COLOR"
+    _check_size(path, height, width, 3 if is_palette else channels, n_frames)
+    _check_codestreams(path, dataset, height, width, n_frames)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = _guess_transfer_syntax(dataset)
+    raw = pixel_array(dataset)
+    pixels, value_range = _dicom_values(dataset, raw, is_palette=is_palette)
+    modality = str(dataset.get("Modality", "") or "")
+    shape = (height, width, pixels.shape[-1] if channels == 3 or is_palette else 1)
+    pixels = pixels.reshape(shape if n_frames == 1 else (n_frames, *shape))
+    return ImageFile(
+        path=path,
+        pixels=pixels,
+        value_range=value_range,
+        window=None if pixels.shape[-1] == 3 else _dicom_window(dataset),
+        inverted=photometric == "MONOCHROME1",
+        spacing_mm=_dicom_spacing(dataset),
+        modality=modality,
+        unit="HU" if modality == "CT" and _is_rescaled(dataset) else "",
+    )
+
+
+def _dicom_values(dataset, raw: np.ndarray, *, is_palette: bool):
+    """Stored values to values with a meaning, and the range of those of eight bits."""
+    from pydicom.pixels import apply_color_lut, apply_modality_lut
+
+    if is_palette:
+        colours = apply_color_lut(raw, dataset)[..., :3]
+        return colours.astype(np.float32), (0.0, float(np.iinfo(colours.dtype).max))
+    bits = int(dataset.get("BitsStored", None) or dataset.get("BitsAllocated", 16))
+    unsigned = not dataset.get("PixelRepresentation", 0)
+    is_colour = dataset.get("SamplesPerPixel", 1) == 3
+    rescaled = _is_rescaled(dataset)
+    values = raw
+    if rescaled and not is_colour:
+        values = apply_modality_lut(raw, dataset)
+    known = unsigned and raw.dtype.kind == "u" and (is_colour or bits <= 8)
+    same = not rescaled or is_colour or np.array_equal(values, raw)
+    value_range = (0.0, float(2**bits - 1)) if known and same else None
+    return values.astype(np.float32), value_range
+
+
+def _is_rescaled(dataset) -> bool:
+    return "ModalityLUTSequence" in dataset or (
+        dataset.get("RescaleSlope") is not None and dataset.get("RescaleIntercept") is not None
+    )
+
+
+def _dicom_window(dataset) -> tuple[float, float] | None:
+    """The file's first window, as centre and width of the exact linear function."""
+    try:
+        centre, width = (
+            float(np.atleast_1d(dataset.get(tag))[0]) for tag in ("WindowCenter", "WindowWidth")
+        )
+    except (TypeError, ValueError, IndexError):
+        return None
+    if str(dataset.get("VOILUTFunction", "LINEAR") or "LINEAR") == "LINEAR":
+        centre, width = centre - 0.5, width - 1  # DICOM PS3.3 C.11.2.1.2.1
+    return (centre, width) if np.isfinite([centre, width]).all() and width > 0 else None
+
+
+def _dicom_spacing(dataset) -> tuple[float, float] | None:
+    places = [dataset]
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in list(dataset.get(groups) or [])[:1]:
+            places += list(group.get("PixelMeasuresSequence") or [])[:1]
+    for place in places:
+        for tag in ("PixelSpacing", "ImagerPixelSpacing"):
+            try:
+                down, across = (float(value) for value in place.get(tag))
+            except (TypeError, ValueError):
+                continue
+            if down > 0 and across > 0:
+                return down, across
+    return None
+
+
+def _integer(path: Path, dataset, keyword: str, default: int | None = None) -> int:
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        value = default
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        expected = f"a positive whole number as {keyword}"
+        raise DataError(str(path), expected=expected, found=f"{value!r}")
+    return number
+
+
+def _guess_transfer_syntax(dataset) -> str:
+    from pydicom import uid
+
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return uid.ImplicitVRLittleEndian
+    return uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+
+
+def _check_deflated(path: Path) -> None:
+    """Refuse a deflated file that would inflate beyond bounds, before it does."""
+    from pydicom import uid
+    from pydicom.filereader import read_file_meta_info
+
+    with path.open("rb") as file:
+        file.seek(128)
+        if file.read(4) != b"DICM":
+            return
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+        return
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    limit, size = 2 * MAX_VALUES, 0
+    with path.open("rb") as file:
+        start = 132 + 12 + int(meta.FileMetaInformationGroupLength)
+        file.seek(start)
+        rest = file.read()
+    while rest and not inflate.eof and size <= limit:
+        size += len(inflate.decompress(rest, 1 << 20))
+        rest = inflate.unconsumed_tail
+    if size > limit:
+        expected = f"at most {limit // 10**6} MB when inflated"
+        raise DataError(str(path), expected=expected, found=f"over {size // 10**6} MB")
+
+
+def _check_codestreams(path: Path, dataset, height: int, width: int, n_frames: int) -> None:
+    """Refuse compressed frames of another size than the header says."""
+    import io
+
+    from PIL import Image, UnidentifiedImageError
+    from pydicom.encaps import generate_frames
+
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    if syntax is None or not syntax.is_encapsulated or "PixelData" not in dataset:
+        return
+    for frame in generate_frames(dataset.PixelData, number_of_frames=n_frames):
+        try:
+            with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as picture:
+                size = (picture.height, picture.width)
+        except UnidentifiedImageError:
+            continue  # another compression, whose decoder goes by the header
+        if size != (height, width):
+            expected = f"frames of {height} x {width}"
+            raise DataError(str(path), expected=expected, found=f"{size[0]} x {size[1]}")
+
+
+# NIfTI --------------------------------------------------------------------------------------------
+
+
+def _read_nifti(path: Path) -> ImageFile:
+    import nibabel
+
+    volume = nibabel.load(path)
+    if len(volume.shape) < 2:
+        raise DataError(str(path), expected="two or three dimensions", found=f"{volume.shape}")
+    width, height, n_frames = (*volume.shape[:3], 1)[:3]
+    stored = volume.get_data_dtype()
+    if stored.fields is not None or stored.kind not in "biuf":
+        raise DataError(str(path), expected="one number a voxel", found=f"{stored}")
+    _check_size(path, height, width, 1, max(1, n_frames))
+    first = (..., *(0,) * (len(volume.shape) - 3)) if len(volume.shape) > 3 else ...
+    values = np.asarray(volume.dataobj[first], dtype=np.float32)
+    values = values.reshape(width, height, n_frames)
+    oriented = nibabel.as_closest_canonical(nibabel.Nifti1Image(values, volume.affine))
+    # axes: right, anterior, superior -> slices upward, rows from anterior, columns from the right
+    pixels = np.asarray(oriented.dataobj).transpose(2, 1, 0)[:, ::-1, ::-1, np.newaxis]
+    across, down, _ = (float(size) for size in oriented.header.get_zooms()[:3])
+    slope, intercept = volume.header.get_slope_inter()
+    is_plain = stored == np.uint8 and slope in (None, 1) and not intercept
+    return ImageFile(
+        path=path,
+        pixels=np.ascontiguousarray(pixels if len(pixels) > 1 else pixels[0]),
+        value_range=(0.0, 255.0) if is_plain else None,
+        spacing_mm=(down, across) if down > 0 and across > 0 else None,
+    )

@@ -1,0 +1,130 @@
+"""Grey values: windows and normalisation. Statistics are learnt from training images only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medlib.errors import DataError, UsageError
+
+
+def window(image: np.ndarray, centre: float, width: float) -> np.ndarray:
+    """Map the values around a centre to [0, 1]; what lies outside becomes 0 or 1.
+
+    Parameters
+    ----------
+    image : ndarray, any shape
+        For computed tomography: Hounsfield units.
+    centre, width : float
+        Middle and extent of the values that are told apart, in the units of the image. Soft
+        tissue in computed tomography is usually looked at with (40, 400), lungs with (-600, 1500).
+
+    Returns
+    -------
+    ndarray of float32, the shape of ``image``
+        ``(image - centre) / width + 0.5``, clipped: the function LINEAR_EXACT of DICOM PS3.3
+        C.11.2.1.3.2.
+
+    Raises
+    ------
+    UsageError
+        If the width is not a positive number.
+    """
+    if not (np.isfinite(centre) and np.isfinite(width) and width > 0):
+        raise UsageError(
+            "window", expected="a centre and a width above 0", found=f"({centre}, {width})"
+        )
+    scaled = (np.asarray(image, dtype=np.float64) - centre) / width + 0.5
+    return np.clip(scaled, 0, 1).astype(np.float32)
+
+
+def percentile_window(
+    image: np.ndarray, *, lower: float = 0.5, upper: float = 99.5
+) -> tuple[float, float]:
+    """Find the window (centre, width) between two percentiles of an image's values.
+
+    It ignores the few brightest pixels (a metal clip, a burned-in letter) that would otherwise
+    squeeze all tissue into a few grey levels.
+
+    Parameters
+    ----------
+    image : ndarray, any shape
+    lower, upper : float
+        Percentiles, 0 to 100.
+
+    Returns
+    -------
+    centre, width : float
+        The width of an image with one value only is 1, so that windowing it gives 0.5 everywhere.
+    """
+    low, high = (float(value) for value in np.percentile(image, (lower, upper)))
+    if high <= low:  # nearly all pixels are equal: fall back on the extremes
+        low, high = float(np.min(image)), float(np.max(image))
+    return (low + high) / 2, (high - low) or 1.0
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """An affine change of grey values, learnt once and applied to any image.
+
+    Parameters
+    ----------
+    shift, scale : ndarray of float32, shape (channels,)
+        ``(image - shift) / scale``.
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+
+    def apply(self, images: np.ndarray) -> np.ndarray:
+        """Normalise images, shape (..., channels); the result is float32."""
+        return ((images - self.shift) / self.scale).astype(np.float32)
+
+    def undo(self, images: np.ndarray) -> np.ndarray:
+        """Return to the original grey values."""
+        return (images * self.scale + self.shift).astype(np.float32)
+
+
+def fit_normalisation(train_images: np.ndarray, *, method: str = "zscore") -> Normalisation:
+    """Learn a normalisation from the training images, channel by channel.
+
+    Parameters
+    ----------
+    train_images : ndarray, shape (n, ..., channels)
+        Training images only: statistics of validation or test images would leak what the model
+        must not know.
+    method : {"zscore", "minmax", "percentile"}
+        Mean 0 and standard deviation 1; smallest value 0 and largest 1; the same with the
+        percentiles 0.5 and 99.5 instead of the extremes.
+
+    Returns
+    -------
+    Normalisation
+
+    Raises
+    ------
+    UsageError
+        If the method is unknown.
+    DataError
+        If a channel has one value only: it carries nothing, and dividing by its spread is
+        impossible.
+    """
+    values = train_images.reshape(-1, train_images.shape[-1]).astype(np.float64)
+    match method:
+        case "zscore":
+            shift, scale = values.mean(axis=0), values.std(axis=0)
+        case "minmax":
+            shift, scale = values.min(axis=0), np.ptp(values, axis=0)
+        case "percentile":
+            shift, high = np.percentile(values, (0.5, 99.5), axis=0)
+            scale = high - shift
+        case _:
+            known = "zscore, minmax or percentile"
+            raise UsageError("normalisation method", expected=known, found=repr(method))
+    flat = np.flatnonzero(scale <= 0)
+    if len(flat):
+        raise DataError(
+            f"channel {flat[0]} of the training images",
+            expected="values that differ",
+            found=f"no spread by the method {method!r}",
+        )
+    return Normalisation(shift.astype(np.float32), scale.astype(np.float32))
