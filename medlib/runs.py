@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import platform
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from medlib import __version__, datasets, models, training
+from medlib.datasets.folder import load_images
 from medlib.datasets.structure import MedicalDataset, Split, image_hashes
 from medlib.errors import DataError, MedlibError, RunError, UsageError
 from medlib.files import remove_partial, replacing
@@ -30,6 +32,7 @@ HISTORY, METRICS, PREDICTIONS = "history.csv", "metrics.json", "predictions.csv"
 SPLITS = "splits.csv"
 FORMAT = 1  # of the run folder; raised when an older medlib could not read a newer one
 SPLIT_SEED = 0  # of folders without a split of their own: other weights, but the same test images
+COLOURS = ("red", "green", "blue")
 MAX_MODEL_CONFIG_BYTES = 16 * 2**20  # unpacked; the course's largest networks have under 1 MB
 
 
@@ -242,22 +245,15 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         merge=config["merge"],
         classes=config["classes"],
     )
-    expected = {
-        "classes": tuple(config["class_names"]),
-        "channels": tuple(config["channel_names"]),
-        "image shape": tuple(config["image_shape"]),
-    }
-    found = {
-        "classes": dataset.class_names,
-        "channels": dataset.channel_names,
-        "image shape": dataset.image_shape,
-    }
-    for what, value in expected.items():
-        if found[what] != value:
+    for what, expected, found in (
+        ("classes", tuple(config["class_names"]), dataset.class_names),
+        ("image shape", tuple(config["image_shape"]), dataset.image_shape),
+    ):
+        if found != expected:
             raise DataError(
                 f"{data}: {what}",
-                expected=f"{value}, as the run was trained with",
-                found=str(found[what]),
+                expected=f"{expected}, as the run was trained with",
+                found=str(found),
             )
     if _fingerprint(dataset) == config["data"]["fingerprint"]:
         split, name = dataset.test, "test"
@@ -288,20 +284,30 @@ def predict(run: Run, images: Sequence[str | Path]) -> tuple[pd.DataFrame, list[
     errors : list of MedlibError
         One for each file that could not be used.
     """
-    names, probabilities, errors = [], [np.empty((0, len(run.config["class_names"])))], []
-    for path in images:
-        try:
-            pixels = datasets.read_like(
-                path,
-                image_shape=tuple(run.config["image_shape"]),
-                window=run.config["window"],
-            )
-        except MedlibError as error:
-            errors.append(error)
+    channels = tuple(run.config["channel_names"])
+    if len(channels) == 3 and channels != COLOURS:
+        named = ", ".join(channels)
+        message = f"{run.folder}: red, green and blue of an image are taken for {named}"
+        warnings.warn(message, stacklevel=2)
+    names, errors, waiting = [], [], []
+    probabilities = [np.empty((0, len(run.config["class_names"])))]
+    files = load_images(
+        images,
+        image_size=run.config["image_size"],
+        n_channels=len(channels),
+        window=run.config["window"],
+    )
+    for path, image in files:
+        if isinstance(image, MedlibError):
+            errors.append(image)
             continue
-        probabilities.append(training.predict(run.model, pixels))
-        single = len(pixels) == 1
-        names += [str(path) if single else f"{path}#{frame}" for frame in range(len(pixels))]
+        names.append(str(path))
+        waiting.append(image)
+        if len(waiting) == training.PREDICTION_BATCH:
+            probabilities.append(training.predict(run.model, np.stack(waiting)))
+            waiting = []
+    if waiting:
+        probabilities.append(training.predict(run.model, np.stack(waiting)))
     columns = _prediction_columns(np.concatenate(probabilities), tuple(run.config["class_names"]))
     return pd.DataFrame({"image": names} | columns), errors
 

@@ -24,11 +24,11 @@ RECIPES = {
     },
     "resnet": {
         "batch_size": 32,
-        "learning_rate": 2e-3,
+        "learning_rate": 1e-3,
         "augmentation": {"flip": True, "shift": 0.05, "rotation": 10.0, "zoom": 0.1},
     },
 }
-STEPS = 1000  # a small set gets as many epochs as make this many steps ...
+STEPS = 800  # a small set gets as many epochs as make this many steps ...
 EPOCHS_AT_LEAST, EPOCHS_AT_MOST = 8, 100  # ... within these bounds
 PREDICTION_BATCH = 128
 
@@ -269,8 +269,8 @@ class _Progress:
                 self.history = json.loads(str(saved["history"]))
                 state = [saved[f"state_{i}"] for i in range(len(variables))]
                 self.best = [saved[f"best_{i}"] for i in range(len(self.model.weights))]
-            for variable, value in zip(variables, state, strict=True):
-                variable.assign(value)
+            if any(v.shape != value.shape for v, value in zip(variables, state, strict=True)):
+                raise ValueError("weights of other shapes")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 str(self.path),
@@ -278,6 +278,8 @@ class _Progress:
                 found=str(error),
                 advice="Remove it to train from the start",
             ) from error
+        for variable, value in zip(variables, state, strict=True):
+            variable.assign(value)
 
     def _variables(self) -> list:
         return [*self.model.weights, *self.trainer.optimizer.variables]
@@ -354,6 +356,8 @@ def _measure(labels: np.ndarray, probabilities: np.ndarray) -> dict:
     """Return cross-entropy and AUC (mean over classes, each against the rest) on validation."""
     from sklearn.metrics import roc_auc_score
 
+    if not np.isfinite(probabilities).all():
+        return {"validation_loss": math.nan, "validation_auc": math.nan}
     chosen = probabilities[np.arange(len(labels)), labels]
     entropy = -np.log(np.clip(chosen, 1e-7, 1)).mean()
     classes = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
@@ -370,7 +374,7 @@ def _measure(labels: np.ndarray, probabilities: np.ndarray) -> dict:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: TensorFlow's C++ part does not ask Python before it writes."""
+    """Send file descriptor 2 nowhere: TensorFlow's C++ part writes to it, not to sys.stderr."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:

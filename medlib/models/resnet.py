@@ -12,12 +12,14 @@ from medlib.models.heads import classify
 # Keras's default of 0.99 needs several hundred steps before the statistics used at prediction time
 # mean anything; a training on a few hundred images has fewer.
 BATCH_NORMALISATION_MOMENTUM = 0.9
+POOLED_FROM = 96  # pixels; the paper pools after the stem as well, which small images cannot spare
 
 
 def build_resnet(image_shape: tuple[int, int, int], n_classes: int, *, seed: int) -> keras.Model:
     """Three residual blocks of 32, 64 and 128 channels after a stem of stride 2.
 
-    He initialisation, batch normalisation, global average pooling; about 300,000 weights.
+    He initialisation, batch normalisation, global average pooling; about 300,000 weights. Images
+    of 96 pixels and more are pooled after the stem.
 
     Parameters
     ----------
@@ -37,6 +39,8 @@ def build_resnet(image_shape: tuple[int, int, int], n_classes: int, *, seed: int
     inputs = keras.Input(image_shape)
     x = _convolve(inputs, 32, seeds, strides=2)
     x = keras.layers.ReLU()(x)
+    if min(image_shape[:2]) >= POOLED_FROM:
+        x = keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
     for width, strides in ((32, 1), (64, 2), (128, 2)):
         x = _residual_block(x, width, seeds, strides=strides)
     x = keras.layers.GlobalAveragePooling2D()(x)

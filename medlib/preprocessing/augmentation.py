@@ -46,7 +46,7 @@ class RandomAffine(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, images, training=False):
-        """Return changed images, shape (n, height, width, channels), or the same when predicting."""
+        """Return changed images, (n, height, width, channels), or the same when predicting."""
         if not training:
             return images
         _, height, width, _ = images.shape
