@@ -55,7 +55,8 @@ def from_folder(
     source : str or Path
         A CSV with the columns ``image,label`` and optionally ``mask,subject,split``, paths
         relative to it; an empty mask means that there is nothing to see. Or a folder with one
-        sub-folder for each class, in which ``NAME_mask.png`` is the mask of ``NAME.png``.
+        sub-folder for each class, in which ``NAME_mask.png`` is the mask of ``NAME.png``;
+        see :func:`medlib.datasets.listing.read_listing`.
     image_size : int
         Height and width, pixels.
     window : tuple of float, optional
@@ -89,7 +90,7 @@ def from_folder(
         raise UsageError("channels", expected="1 or 3", found=str(channels))
     source = Path(source)
     listing = read_listing(source)
-    labels = sorted(set(listing["label"]))
+    labels = _in_order(set(listing["label"]))
     if len(labels) < 2:
         raise DataError(str(source), expected="two classes or more", found=f"only {labels[0]!r}")
     class_names, class_of = choose_classes(labels, merge=merge, classes=classes)
@@ -133,6 +134,12 @@ def load_images(
             yield path, _with_channels(pixels, n_channels)
 
 
+def _in_order(labels: set[str]) -> list[str]:
+    """Alphabetical, or by value when all are whole numbers."""
+    numbers = all(label.isascii() and label.isdigit() for label in labels)
+    return sorted(labels, key=int) if numbers else sorted(labels)
+
+
 # Loading ------------------------------------------------------------------------------------------
 
 
@@ -151,17 +158,14 @@ def _load_all(
 ) -> list[_Loaded]:
     from joblib import Parallel, delayed
 
-    missing = [
-        path
-        for path in [*listing["path"], *listing["mask_path"]]
-        if path is not None and not path.is_file()
-    ]
+    files = [*listing["path"], *(path for paths in listing["mask_paths"] for path in paths)]
+    missing = [path for path in files if not path.is_file()]
     if missing:
         found = f"{len(missing)} missing: {some(missing)}"
         raise DataError(str(source), expected="every file it names", found=found)
     jobs = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")
-    rows = zip(listing["path"], listing["mask_path"], strict=True)
-    results = jobs(delayed(_load_or_error)(path, mask, image_size, window) for path, mask in rows)
+    rows = zip(listing["path"], listing["mask_paths"], strict=True)
+    results = jobs(delayed(_load_or_error)(path, masks, image_size, window) for path, masks in rows)
     results = list(_with_progress(results, len(listing), "reading images"))
     errors = [result for result in results if isinstance(result, MedlibError)]
     if len(errors) == 1:
@@ -172,27 +176,28 @@ def _load_all(
     return results
 
 
-def _load_or_error(path, mask_path, image_size, window) -> _Loaded | MedlibError:
+def _load_or_error(path, mask_paths, image_size, window) -> _Loaded | MedlibError:
     try:
-        return _load(path, mask_path, image_size, window)
+        return _load(path, mask_paths, image_size, window)
     except MedlibError as error:
         return error
 
 
-def _load(path: Path, mask_path: Path | None, image_size: int, window) -> _Loaded:
+def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> _Loaded:
     file = read_image(path, window=window)
     image, index = _middle_frame(file)
     scaled = image.scaled()
     if scaled.shape[-1] == 3 and _is_grey(scaled):
         scaled = scaled[..., :1]
     height, width = scaled.shape[:2]
-    mask = None
-    if mask_path is not None:
+    masks = []
+    for mask_path in mask_paths:
         mask = read_mask(mask_path)
         if mask.shape != file.pixels.shape[:-1]:
             expected = f"the size of its image, {_size(file.pixels.shape[:-1])}"
             raise DataError(str(mask_path), expected=expected, found=_size(mask.shape))
-        mask = fit_to_square(mask[index] if mask.ndim == 3 else mask, image_size)
+        masks.append(mask[index] if mask.ndim == 3 else mask)
+    mask = fit_to_square(np.any(masks, axis=0), image_size) if masks else None
     facts = {"original_height": height, "original_width": width, "n_frames": file.n_frames}
     facts["modality"] = file.modality
     facts["spacing_mm"] = np.nan
@@ -293,7 +298,7 @@ def _split(
     n_groups = len(np.unique(groups))
     if "split" in listing:
         split_of = listing["split"].to_numpy(dtype=str)
-        _expect_all_splits(source, split_of)
+        _expect_all_splits(source, split_of, labels)
         _expect_in_one_split(source, names, split_of, copies, what="identical images")
         if has_subjects:
             _expect_in_one_split(source, subjects, split_of, subjects, what="subject")
@@ -343,7 +348,7 @@ def _warn_of_conflicts(
         )
 
 
-def _expect_all_splits(source: Path, split_of: np.ndarray) -> None:
+def _expect_all_splits(source: Path, split_of: np.ndarray, labels: np.ndarray) -> None:
     missing = [name for name in SPLIT_NAMES if name not in split_of]
     if missing:
         raise DataError(
@@ -352,6 +357,10 @@ def _expect_all_splits(source: Path, split_of: np.ndarray) -> None:
             found=f"no {' and no '.join(missing)}",
             advice="Leave the column out to have the images split by subject",
         )
+    untrained = sorted(set(labels) - set(labels[split_of == "train"]))
+    if untrained:
+        expected = "images of every class in train"
+        raise DataError(f"{source}, column split", expected=expected, found=f"no {some(untrained)}")
 
 
 def _expect_in_one_split(
@@ -398,7 +407,7 @@ def _in_several_splits(keys: np.ndarray, split_of: np.ndarray) -> np.ndarray:
 
 def _tidy(listing: pd.DataFrame) -> pd.DataFrame:
     """The columns a user knows, with numbers where a column holds only numbers."""
-    table = listing.drop(columns=["path", "mask_path", "split"], errors="ignore").copy()
+    table = listing.drop(columns=["path", "mask_paths", "split"], errors="ignore").copy()
     for column in table.columns.difference(["image", "label", "mask", "subject"]):
         try:
             table[column] = pd.to_numeric(table[column])

@@ -1,5 +1,7 @@
 """Which images there are and what they are called: a CSV, or a folder with one folder a class."""
 
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,13 +25,15 @@ def read_listing(source: str | Path) -> pd.DataFrame:
     source : str or Path
         A CSV file with the columns ``image,label`` and optionally ``mask,subject,split``, whose
         paths are relative to the file; or a folder with one sub-folder for each class, in which
-        images lie at any depth, and ``NAME_mask.png`` is the mask of ``NAME.png``.
+        images lie at any depth, and ``NAME_mask.png`` is the mask of ``NAME.png`` (with
+        ``NAME_mask_1.png`` and so on, where there are several).
 
     Returns
     -------
     DataFrame
         One row an image: ``image`` and ``label``; ``mask``, ``subject`` and ``split`` where given;
-        any other column of the CSV; ``path`` and ``mask_path``, the files (None: no mask).
+        any other column of the CSV; ``path``, the file, and ``mask_paths``, a tuple of the files
+        that together are its mask (empty: no mask).
 
     Raises
     ------
@@ -127,45 +131,63 @@ def _read_folder(folder: Path) -> pd.DataFrame:
         each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")
     )
     expected = "one sub-folder with images for each class"
+    for table in sorted(folder.glob("*.csv")):
+        if {"image", "label"} <= set(_header(table)):
+            advice = f"Give the table itself: {table}"
+            raise DataError(str(folder), expected=expected, found=table.name, advice=advice)
     if not class_folders:
         found = "no sub-folder" if any(folder.iterdir()) else "an empty folder"
         raise DataError(str(folder), expected=expected, found=found)
-    rows = []
+    rows, ignored = [], []
     for class_folder in class_folders:
-        files = sorted(path for path in class_folder.rglob("*") if _is_image(path))
-        masks = _masks(files)
-        for path in files:
-            if path in masks.values():
-                continue
-            mask = masks.get(path)
-            name = path.relative_to(folder).as_posix()
-            rows.append({"image": name, "label": class_folder.name, "path": path})
-            rows[-1]["mask_path"] = mask
+        files = sorted(
+            path
+            for path in class_folder.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        )
+        images = [path for path in files if _is_image(path)]
+        ignored += sorted(set(files) - set(images))
+        masks = _masks(images)
+        is_mask = {path for of_one in masks.values() for path in of_one}
+        for path in images:
+            if path not in is_mask:
+                name = path.relative_to(folder).as_posix()
+                row = {"image": name, "label": class_folder.name, "path": path}
+                rows.append(row | {"mask_paths": tuple(masks.get(path, ()))})
     with_images = {row["label"] for row in rows}
     empty = [each.name for each in class_folders if each.name not in with_images]
     if empty:
         raise DataError(str(folder), expected=expected, found=f"no image in {some(empty)}")
+    if ignored:
+        names = some(path.relative_to(folder).as_posix() for path in ignored)
+        warnings.warn(f"{folder}: left out, not images by their names: {names}", stacklevel=4)
     return pd.DataFrame(rows)
 
 
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return [name.strip().lower() for name in file.readline().split(",")]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
 def _is_image(path: Path) -> bool:
-    name = path.name.lower()
-    if name.startswith(".") or not path.is_file():
-        return False
-    if name.endswith(SUFFIXES):
+    if path.name.lower().endswith(SUFFIXES):
         return True
     with path.open("rb") as file:  # DICOM files often have no suffix, or a number
         return file.read(132)[128:] == b"DICM"
 
 
-def _masks(files: list[Path]) -> dict[Path, Path]:
-    """Each image's mask: the file of the same name with ``_mask`` before the suffix."""
+def _masks(files: list[Path]) -> dict[Path, list[Path]]:
+    """Each image's masks: the files of the same name with ``_mask`` or ``_mask_1`` at its end."""
     by_stem = {path.with_name(_stem(path)): path for path in files}
-    masks = {}
+    masks: dict[Path, list[Path]] = {}
     for path in files:
-        mask = by_stem.get(path.with_name(_stem(path) + "_mask"))
-        if mask is not None:
-            masks[path] = mask
+        match = re.fullmatch(r"(.+)_mask(_\d+)?", _stem(path))
+        image = match and by_stem.get(path.with_name(match[1]))
+        if image:
+            masks.setdefault(image, []).append(path)
     return masks
 
 
@@ -194,17 +216,19 @@ def _read_csv(path: Path) -> pd.DataFrame:
             raise DataError(str(path), expected=expected, found=some(found))
     table["path"] = [_locate(path.parent, name) for name in table["image"]]
     masks = table["mask"] if "mask" in table else [""] * len(table)
-    mask_paths = [_locate(path.parent, name) if name else None for name in masks]
-    table["mask_path"] = pd.Series(mask_paths, dtype=object)
+    mask_paths = [(_locate(path.parent, name),) if name else () for name in masks]
+    table["mask_paths"] = pd.Series(mask_paths, dtype=object)
     _expect_once(path, table)
     return table
 
 
 def _parse_csv(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of values that were cut off
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            )
     except UnicodeDecodeError:
         advice = "Save it as CSV UTF-8"
         raise DataError(
@@ -212,7 +236,7 @@ def _parse_csv(path: Path) -> pd.DataFrame:
         ) from None
     except pd.errors.EmptyDataError:
         raise DataError(str(path), expected="columns image,label", found="an empty file") from None
-    except (pd.errors.ParserError, ValueError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(str(path), expected="a table separated by commas", found=reason) from None
     header = ",".join(table.columns)

@@ -20,6 +20,7 @@ MIN_SIDE = 2
 """An image of one row or one column shows nothing."""
 
 _PILLOW_FORMATS = ("PNG", "JPEG", "TIFF")
+_TIFF_PHOTOMETRIC = 262  # the tag that says whether 0 is black (1) or white (0)
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def read_image(path: str | Path, *, window: tuple[float, float] | None = None) -
       with eight.
     - DICOM: rescaled to its physical unit; YBR and palette colours become red, green, blue.
     - NIfTI: turned to the canonical orientation, then cut into axial slices (frames, from foot
-      to head), each seen as radiologists do: the patient's right on the left, anterior up.
-      Further dimensions (time) are not read: the first volume is.
+      to head), each seen as radiologists do: the patient's right on the left, anterior up. A file
+      of one slice stays that slice. Of further dimensions (time) the first volume is read.
 
     Parameters
     ----------
@@ -222,6 +223,8 @@ def _read_picture(path: Path) -> ImageFile:
     with opened as picture:
         n_frames = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
         _check_size(path, picture.height, picture.width, len(picture.getbands()), n_frames)
+        photometric = getattr(picture, "tag_v2", {}).get(_TIFF_PHOTOMETRIC)
+        inverted = photometric == 0 and picture.mode not in ("1", "L")  # Pillow turns those itself
         frames = []
         for index in range(n_frames):
             if n_frames > 1:
@@ -237,6 +240,7 @@ def _read_picture(path: Path) -> ImageFile:
         path=path,
         pixels=pixels.astype(np.float32),
         value_range=(0.0, 255.0) if eight_bit else None,
+        inverted=inverted,
     )
 
 
@@ -246,8 +250,7 @@ def _picture_pixels(picture) -> np.ndarray:
 
     picture = ImageOps.exif_transpose(picture)
     if picture.mode == "P":
-        has_colours = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-        picture = has_colours
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         opaque = "L" if picture.mode in ("LA", "La") else "RGB"
         picture = picture.convert("RGBA")
@@ -293,7 +296,7 @@ def _read_dicom(path: Path) -> ImageFile:
     from pydicom.pixels import pixel_array
 
     _check_deflated(path)
-    dataset = pydicom.dcmread(path, force=True)
+    dataset = pydicom.dcmread(path, force=True, defer_size=2**20)  # sizes are checked first
     pixel_tags = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
     if not any(tag in dataset for tag in pixel_tags):
         kind = getattr(dataset.get("SOPClassUID"), "name", "") or "a file"
@@ -408,9 +411,11 @@ def _check_deflated(path: Path) -> None:
     from pydicom.filereader import read_file_meta_info
 
     with path.open("rb") as file:
-        file.seek(128)
-        if file.read(4) != b"DICM":
-            return
+        head = file.read(1024)
+    if head[128:132] != b"DICM":
+        if str(uid.DeflatedExplicitVRLittleEndian).encode() in head:
+            raise DataError(str(path), expected="a DICOM preamble", found="none")
+        return
     meta = read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         return
@@ -458,18 +463,23 @@ def _read_nifti(path: Path) -> ImageFile:
     volume = nibabel.load(path)
     if len(volume.shape) < 2:
         raise DataError(str(path), expected="two or three dimensions", found=f"{volume.shape}")
-    width, height, n_frames = (*volume.shape[:3], 1)[:3]
     stored = volume.get_data_dtype()
     if stored.fields is not None or stored.kind not in "biuf":
         raise DataError(str(path), expected="one number a voxel", found=f"{stored}")
-    _check_size(path, height, width, 1, max(1, n_frames))
+    shape = (*volume.shape, 1)[:3]
+    sides = sorted(shape, reverse=True)  # a single slice has one side of 1, wherever it is
+    _check_size(path, sides[0], sides[1], 1, sides[2])
     first = (..., *(0,) * (len(volume.shape) - 3)) if len(volume.shape) > 3 else ...
-    values = np.asarray(volume.dataobj[first], dtype=np.float32)
-    values = values.reshape(width, height, n_frames)
+    values = np.asarray(volume.dataobj[first], dtype=np.float32).reshape(shape)
     oriented = nibabel.as_closest_canonical(nibabel.Nifti1Image(values, volume.affine))
-    # axes: right, anterior, superior -> slices upward, rows from anterior, columns from the right
-    pixels = np.asarray(oriented.dataobj).transpose(2, 1, 0)[:, ::-1, ::-1, np.newaxis]
-    across, down, _ = (float(size) for size in oriented.header.get_zooms()[:3])
+    # The axes now point right, anterior and superior. Stacks are cut along the last one; a single
+    # slice is kept as it is. Rows run down from superior or anterior, columns from the right.
+    through = 2 if min(oriented.shape) > 1 else int(np.argmin(oriented.shape))
+    column, row = (axis for axis in range(3) if axis != through)
+    pixels = np.asarray(oriented.dataobj).transpose(through, row, column)[:, ::-1, ::-1, np.newaxis]
+    _check_size(path, *pixels.shape[1:3], 1, len(pixels))
+    zooms = oriented.header.get_zooms()
+    down, across = float(zooms[row]), float(zooms[column])
     slope, intercept = volume.header.get_slope_inter()
     is_plain = stored == np.uint8 and slope in (None, 1) and not intercept
     return ImageFile(
