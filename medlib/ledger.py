@@ -30,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medlib import files
 from medlib.errors import LedgerError, UsageError
 
 RECORD_MIME = "application/vnd.medlib.record+json"
@@ -267,9 +268,8 @@ def write_bands(lesson: str, new: dict[str, Band], path: Path) -> None:
     kept = {name: band for name, band in others.items() if not name.startswith(f"{lesson}/")}
     content = {name: asdict(band) for name, band in sorted((kept | new).items())}
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with files.replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def records_in(notebook) -> dict[str, dict]:

@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from medlib import files
 from medlib.errors import UsageError
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -81,9 +82,8 @@ def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
     plt.close(fig)
     folder = os.environ.get("MEDLIB_FIGURES")
     if save and folder:
-        partial = Path(folder) / f"{save}.png.partial"
-        partial.write_bytes(png)
-        os.replace(partial, Path(folder) / f"{save}.png")
+        with files.replacing(Path(folder) / f"{save}.png") as partial:
+            partial.write_bytes(png)
     _display(png, alt)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from medlib.errors import UsageError
 
 CHECK_MIME = "application/vnd.medlib.check+json"
-EMPTY = "Nothing to check yet: write your answer in place of the dots, run its cell, then this one."
+EMPTY = "nothing to check yet: write your answer in place of the dots, run its cell, then this one."
 
 _checks: dict[str, Callable] = {}
 

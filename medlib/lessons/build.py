@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from medlib import files
 from medlib.errors import RunError
 from medlib.lessons.source import METADATA, Lesson
 
@@ -137,9 +138,8 @@ def _write(notebook, path: Path) -> None:
     import nbformat
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with files.replacing(path) as partial:
+        partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
 
 
 def _problems(lesson: Lesson, *, solved: bool) -> list[str]:

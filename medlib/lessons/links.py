@@ -1,9 +1,9 @@
 """Stamp the launch links (Binder, Colab) of one public repository into README and notebooks."""
 
-import os
 import re
 from pathlib import Path
 
+from medlib import files
 from medlib.errors import RunError, UsageError
 from medlib.lessons.source import Lesson, badges, find
 
@@ -55,7 +55,7 @@ def stamp(root: Path, repository: str) -> list[Path]:
 
 
 def readme_links(lessons: list[Lesson], repository: str) -> str:
-    """Return what stands between README's markers: the links of every written lesson.
+    """Return what stands between README's markers: the links of every lesson that is built.
 
     Parameters
     ----------
@@ -69,6 +69,7 @@ def readme_links(lessons: list[Lesson], repository: str) -> str:
         f"| {lesson.name.replace('_', ' ')} | "
         f"{badges(repository, lesson.notebook.relative_to(lesson.root).as_posix())} |"
         for lesson in lessons
+        if lesson.notebook.is_file()
     ]
     return "\n".join(["| lesson | open it without installing anything |", "|---|---|", *rows])
 
@@ -94,7 +95,6 @@ def _expect(pattern: re.Pattern, path: Path, expected: str) -> None:
 def _write(path: Path, text: str) -> list[Path]:
     if path.read_text(encoding="utf-8") == text:
         return []
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with files.replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return [path]

@@ -1,9 +1,10 @@
 """The page about a run: every lesson with its state, time, memory and numbers."""
 
-import os
 from datetime import datetime
 from html import escape
 from pathlib import Path
+
+from medlib import files
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -60,9 +61,8 @@ def write_index(executions: list, folder: Path) -> None:
 </body>
 </html>
 """
-    partial = folder / "index.html.partial"
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, folder / "index.html")
+    with files.replacing(folder / "index.html") as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def _row(execution, folder: Path) -> str:

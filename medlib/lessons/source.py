@@ -110,6 +110,7 @@ class Lesson:
         notebook.metadata.update(METADATA)
         seen = Counter()
         for cell in notebook.cells:
+            cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on the script's layout
             content = f"{cell.cell_type}\n{cell.source}"
             seen[content] += 1
             digest = hashlib.blake2b(f"{content}\n{seen[content]}".encode(), digest_size=4)

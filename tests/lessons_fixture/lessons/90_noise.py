@@ -53,7 +53,8 @@ plotting.show(fig, alt="Noise of one scan, and the much weaker noise of the mean
 
 
 # %% tags=["exercise"]
-def standard_error(deviation, n): ...  # your code here
+def standard_error(deviation, n):
+    return ...  # your code here
 
 
 # %% tags=["solution"]

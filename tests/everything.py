@@ -1,0 +1,87 @@
+"""What `make test` runs, in order; goes on after a failure and ends with 1 if there was any."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHON = sys.executable
+MEDLIB = [PYTHON, "-m", "medlib.cli"]
+PYTEST = [PYTHON, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
+NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
+COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
+
+start = time.perf_counter()
+counts, failures = Counter(), []
+
+
+def step(name, command, *, show=True, **options):
+    """Run a command, show what it prints, count what it proves."""
+    began = time.perf_counter()
+    print(f"\n===== {name}\n" if show else f"      {name} ...", flush=True)
+    done = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+    lines = []
+    for line in done.stdout:
+        lines.append(line)
+        if show:
+            print(line, end="", flush=True)
+    failed = done.wait() != 0
+    if failed and not show:
+        print("".join(lines), flush=True)
+    summary = COUNT.findall(lines[-1]) if lines and "pytest" in command else []
+    counts.update({kind: int(number) for number, kind in summary})
+    if not summary:
+        counts["failed" if failed else "passed"] += 1
+    if failed:
+        failures.append(name)
+    seconds = time.perf_counter() - began
+    print(f"----- {name}: {'FAILED' if failed else 'ok'}, {seconds:.0f} s", flush=True)
+
+
+def nbval(notebook):
+    """Execute one notebook alone in an empty folder, and compare the cells marked for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copy(notebook, folder)
+        threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}  # two run at a time
+        name = f"nbval {notebook.relative_to(ROOT)}"
+        environment = os.environ | threads
+        step(name, [*PYTEST, *NBVAL, copy], show=False, cwd=folder, env=environment)
+
+
+def other_parameters():
+    """Two executions: real images where there are any, and another seed."""
+    folders = [os.environ.get("MEDLIB_DATA"), f"{os.environ.get('MEDLIB_TEST_DATA')}/medmnist"]
+    for folder in (*folders, ROOT.parent / "shared" / "data" / "medmnist"):
+        if folder and (Path(folder) / "breastmnist.npz").is_file():
+            os.environ["MEDLIB_DATA"] = str(folder)
+            yield "05", ["-p", "dataset=breastmnist", "-p", "image_size=28"]
+            break
+    else:
+        yield "05", ["-p", "image_size=48", "-p", "seed=1"]
+    yield "04" if list((ROOT / "lessons").glob("04_*.py")) else "05", ["-p", "seed=2"]
+
+
+step("ruff check", [PYTHON, "-m", "ruff", "check", "."], cwd=ROOT)
+step("ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."], cwd=ROOT)
+step("notebooks fit their sources", [*MEDLIB, "build", "--check"], cwd=ROOT)
+step("unit tests", PYTEST, cwd=ROOT)
+print("\n===== notebooks through nbval\n", flush=True)
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(nbval, sorted((ROOT / "notebooks").rglob("*[0-9]_*.ipynb"))))
+for lesson, parameters in other_parameters():
+    step(f"lesson {lesson} {' '.join(parameters)}", [*MEDLIB, "run", lesson, *parameters], cwd=ROOT)
+
+for name in failures:
+    print(f"FAILED {name}")
+total = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+print(f"===== {total} in {time.perf_counter() - start:.2f}s =====")
+sys.exit(bool(failures))

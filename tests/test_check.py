@@ -1,0 +1,53 @@
+import sys
+import types
+
+import pytest
+
+from medlib import check
+from medlib.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _exercise():
+    @check.define("98.1")
+    def double(answer):
+        check.that(answer(3) != 9, "That is the square.")
+        check.that(answer(3) == 6, "It is wrong for 3.")
+
+    yield
+    del check._checks["98.1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "message"),
+    [
+        (lambda x: 2 * x, "correct", "correct"),
+        (lambda x: x * x, "wrong", "That is the square."),
+        (lambda x: x, "wrong", "It is wrong for 3."),
+        (lambda x: None, "empty", "in place of the dots"),
+        (lambda x: ..., "empty", "in place of the dots"),
+        (..., "empty", "in place of the dots"),
+        (lambda x: 1 / 0, "wrong", "ZeroDivisionError"),
+        (lambda: 6, "wrong", "TypeError"),
+    ],
+)
+def test_answers_get_the_verdict_they_deserve(answer, state, message, capsys):
+    found = check.verdict("98.1", answer)
+    assert found.state == state
+    assert message in found.message
+    check.exercise("98.1", answer)  # and never stops the lesson
+    assert message in capsys.readouterr().out
+
+
+def test_checks_of_a_lesson_are_found_in_its_module(monkeypatch):
+    name = "medlib.check.lesson_97"
+    module = types.ModuleType(name)
+    module.__spec__ = types.SimpleNamespace(name=name)
+    monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(UsageError, match="97.1"):
+        check.verdict("97.1", 3)
+
+
+def test_unknown_exercise_is_an_error():
+    with pytest.raises(UsageError, match="no such exercise"):
+        check.exercise("98.7", 3)

@@ -1,0 +1,397 @@
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import psutil
+import pytest
+
+from medlib import ledger, lessons
+from medlib.errors import LedgerError, RunError, UsageError
+from medlib.lessons.build import clean_outputs
+from medlib.lessons.run import parse_parameters
+from medlib.lessons.source import repository_root
+
+FIXTURE = Path(__file__).parent / "lessons_fixture"
+FAILS = """\
+# %% tags=["parameters"]
+seed = 0
+# %%
+print(1 / 0)
+"""
+SLOW = """\
+# %% tags=["parameters"]
+seed = 0
+# %%
+import numpy as np, pathlib, time
+a = np.ones(25_000_000)
+pathlib.Path("left.txt").write_text("a")
+# %%
+time.sleep(600)
+"""
+SEEDED = """\
+# %% tags=["parameters"]
+seed = 0
+# %%
+from medlib import ledger
+value = ledger.record("93/value", 0.5 + seed / 100, {"seed": seed}, limits=(0, 1))
+_ = ledger.record("93/count", 12, {"seed": seed})
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A course of one lesson, built."""
+    root = tmp_path_factory.mktemp("course") / "course"
+    shutil.copytree(FIXTURE, root)
+    lessons.build(lessons.find(root), report=lambda line: None)
+    return root
+
+
+@pytest.fixture
+def course(built, tmp_path):
+    """A copy of the built course, to spoil."""
+    return Path(shutil.copytree(built, tmp_path / "course"))
+
+
+def _add(course, name, source):
+    (course / "lessons" / f"{name}.py").write_text(source)
+
+
+def _notebook(course, folder="notebooks"):
+    return nbformat.read(course / folder / "90_noise.ipynb", as_version=4)
+
+
+def test_built_notebook_is_executed_and_says_nothing_volatile(course):
+    notebook = _notebook(course)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "version" not in notebook.metadata.language_info
+    assert {key for cell in notebook.cells for key in cell.metadata} == {"tags"}
+    assert ledger.records_in(notebook)["90/pixels"]["value"] == 1024
+    (lesson,) = lessons.find(course)
+    lessons.check([lesson])
+
+
+def test_building_twice_gives_the_same_bytes(course):
+    before = {path: path.read_bytes() for path in course.rglob("*.ipynb")}
+    assert len(before) == 2
+    lessons.build(lessons.find(course), report=lambda line: None)
+    assert {path: path.read_bytes() for path in course.rglob("*.ipynb")} == before
+
+
+def test_an_edit_changes_one_cell_id(course):
+    (lesson,) = lessons.find(course)
+    before = [cell["id"] for cell in lesson.read().cells]
+    assert len(set(before)) == len(before)
+    source = lesson.path.read_text()
+    lesson.path.write_text(source.replace("print(noise.shape[1:])", "print(noise.shape)"))
+    after = [cell["id"] for cell in lesson.read().cells]
+    assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
+
+
+def test_readers_get_stubs_and_the_solutions_solve_them(course):
+    stub, solution = "return ...", "return deviation / n**0.5"
+    handed_out, solved = (
+        "\n".join(cell.source for cell in _notebook(course, folder).cells)
+        for folder in ("notebooks", "notebooks/solutions")
+    )
+    assert stub in handed_out
+    assert solution not in handed_out
+    assert solution in solved
+    assert stub not in solved
+    states = [
+        re.findall(r'"state": "(\w+)"', (course / folder / "90_noise.ipynb").read_text())
+        for folder in ("notebooks", "notebooks/solutions")
+    ]
+    assert states == [["empty"], ["correct"]]
+
+
+def _edit_source(course):
+    path = course / "lessons" / "90_noise.py"
+    path.write_text(path.read_text().replace("Predict before", "Guess before"))
+
+
+def _spoil(change):
+    def spoil(course):
+        notebook = _notebook(course)
+        change(notebook)
+        nbformat.write(notebook, course / "notebooks" / "90_noise.ipynb")
+
+    return spoil
+
+
+def _unexecute(notebook):
+    notebook.cells[4].execution_count = None
+
+
+def _plant_error(notebook):
+    notebook.cells[4].outputs = [nbformat.v4.new_output("error", ename="a", evalue="b")]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (_edit_source, "cell 4 is not what lessons/90_noise.py gives"),
+        (_spoil(lambda notebook: notebook.cells.pop()), "11 cells instead of 12"),
+        (_spoil(_unexecute), "not executed"),
+        (_spoil(_plant_error), "holds an error"),
+        (lambda course: (course / "notebooks/90_noise.ipynb").unlink(), "not there"),
+        (lambda course: (course / "notebooks/90_noise.ipynb").write_text("{"), "not a notebook"),
+        (lambda course: (course / "notebooks/solutions/90_noise.ipynb").unlink(), "solutions"),
+        (lambda course: (course / "notebooks/12_old.ipynb").write_text("{}"), "12_old"),
+    ],
+)
+def test_check_names_the_notebook_and_what_to_do(course, spoil, found):
+    spoil(course)
+    with pytest.raises(RunError, match=re.escape(found)) as error:
+        lessons.check(lessons.find(course))
+    assert "medlib build 90" in str(error.value) or "remove it" in str(error.value)
+
+
+def test_failed_build_keeps_the_old_notebook_and_goes_on(course):
+    path = course / "lessons" / "90_noise.py"
+    before = (course / "notebooks" / "90_noise.ipynb").read_bytes()
+    path.write_text(path.read_text().replace("print(noise.shape[1:])", "print(1 / 0)"))
+    _add(course, "93_seeded", SEEDED)
+    with pytest.raises(RunError, match="90_noise.*ZeroDivisionError"):
+        lessons.build(lessons.find(course), report=lambda line: None)
+    assert (course / "notebooks" / "90_noise.ipynb").read_bytes() == before
+    assert (course / "notebooks" / "93_seeded.ipynb").is_file()
+
+
+def test_log_lines_of_tensorflow_are_dropped_and_warnings_kept():
+    noise = (
+        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+        "I0000 00:00:1763870000.123456   12 port.cc:153] oneDNN custom operations are on.\n"
+        "2026-11-23 03:00:00.123456: I tensorflow/core/platform/cpu_feature_guard.cc:210] This\n"
+        "To enable the following instructions: AVX2, rebuild TensorFlow\n"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1") for _ in range(2)])
+    for cell, text in zip(notebook.cells, (noise, noise + "careful!\n"), strict=True):
+        cell.outputs = [nbformat.v4.new_output("stream", name="stderr", text=text)]
+    clean_outputs(notebook)
+    assert notebook.cells[0].outputs == []
+    assert notebook.cells[1].outputs[0].text == "careful!\n"
+
+
+def test_notebook_copied_alone_into_an_empty_folder_runs(course, tmp_path, monkeypatch):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(course / "notebooks" / "90_noise.ipynb", alone)
+    monkeypatch.chdir(alone)
+    papermill.execute_notebook(
+        "90_noise.ipynb", "out.ipynb", parameters={"scans": 4}, progress_bar=False
+    )
+    records = ledger.records_in(nbformat.read("out.ipynb", as_version=4))
+    assert records["90/error"]["value"] == pytest.approx(0.5, abs=0.05)
+    assert sorted(os.listdir()) == ["90_noise.ipynb", "out.ipynb"]
+
+
+def test_run_goes_on_after_failures_and_tells_all(course):
+    _add(course, "91_fails", FAILS)
+    _add(course, "92_slow", SLOW)
+    states = set()
+    with pytest.raises(RunError) as error:
+        lessons.run(
+            lessons.find(course),
+            timeout=4,
+            progress=lambda execution: states.add((execution.name, execution.status)),
+        )
+    message = str(error.value)
+    assert "2 of 3 failed" in message
+    assert "91_fails: cell 2: ZeroDivisionError: division by zero" in message
+    assert "92_slow: a cell took longer than 4 s" in message
+    assert ("90_noise", "done") in states
+    (folder,) = (course / "runs").iterdir()
+    assert (folder / "92_slow.files" / "left.txt").is_file()  # not where medlib was called
+    assert not list(folder.rglob("*partial*"))
+    page = (folder / "index.html").read_text()
+    rows = dict(re.findall(r'<tr>\n<td><a href="(\d\d)_\w+.html".*?<td(.*?)</tr>', page, re.S))
+    assert rows.keys() == {"90", "91", "92"}
+    assert "1024" in rows["90"]
+    assert "division by zero" in rows["91"]
+    (memory,) = re.findall(r"(\d+) MB", rows["92"])
+    assert 200 < int(memory) < 500  # the kernel, about 60 MB, and the 200 MB array
+    lesson_page = (folder / "90_noise.html").read_text()
+    assert 'alt="Noise of one scan' in lesson_page
+    assert "No description has been provided" not in lesson_page
+
+
+def test_run_replaces_parameters_in_the_source(course):
+    (course / "notebooks" / "90_noise.ipynb").unlink()
+    page = lessons.run(lessons.find(course, ["90"]), parameters={"scans": 4})
+    records = ledger.records_in(nbformat.read(page.parent / "90_noise.ipynb", as_version=4))
+    assert records["90/error"]["parameters"] == {"scans": 4, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [({"epochs": 3}, "scans=16, seed=0"), ({"scans": "many"}, "a value like 16")],
+)
+def test_run_refuses_parameters_the_lesson_does_not_have(course, parameters, match):
+    with pytest.raises(UsageError, match=match):
+        lessons.run(lessons.find(course), parameters=parameters)
+    assert not (course / "runs").exists()
+
+
+def test_parameters_are_literals_or_text_or_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").touch()
+    (tmp_path / "simbrain").mkdir()
+    given = ["a=1", "b=1e-3", "c=[1, 2]", "d=simbrain", "e=labels.csv", "f=None", "g=x=y"]
+    assert parse_parameters(given) == {
+        "a": 1, "b": 1e-3, "c": [1, 2], "d": "simbrain", "e": str(tmp_path / "labels.csv"),
+        "f": None, "g": "x=y",
+    }  # fmt: skip
+    for wrong in ("a", "=1", "a b=1"):
+        with pytest.raises(UsageError, match="name=value"):
+            parse_parameters([wrong])
+
+
+def test_lessons_are_found_by_number(course):
+    for number in ("90", "90_noise"):
+        assert [lesson.name for lesson in lessons.find(course, [number])] == ["90_noise"]
+    for number in ("91", "90_other", "", "x"):
+        with pytest.raises(UsageError, match="no such lesson"):
+            lessons.find(course, [number])
+
+
+def test_repository_is_found_from_below_and_from_the_package(course, tmp_path, repository):
+    assert repository_root(course / "lessons") == course
+    assert repository_root(tmp_path) == repository
+
+
+def _medlib(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "medlib.cli", *arguments], cwd=cwd, capture_output=True, text=True
+    )
+
+
+def test_commands_end_with_one_message_and_the_right_exit_code(course):
+    _edit_source(course)
+    for arguments, code, found in (
+        (["build", "--check"], 1, "medlib build 90"),
+        (["run", "17"], 2, "no such lesson"),
+        (["run", "90", "-p", "epochs=1"], 2, "scans=16"),
+        (["calibrate", "90", "--seeds", "2"], 2, "3 or more"),
+        (["links", "nobody"], 2, "owner/name"),
+    ):
+        done = _medlib(*arguments, cwd=course)
+        assert done.returncode == code, done.stderr
+        assert found in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+def test_calibration_writes_bands_that_hold(course, monkeypatch):
+    _add(course, "93_seeded", SEEDED)
+    (lesson,) = lessons.find(course, ["93"])
+    bands = lessons.calibrate(lesson, seeds=3)
+    path = course / "results" / "ledger.json"
+    assert ledger.bands(path) == bands
+    assert bands["93/value"].mean == pytest.approx(0.51)
+    assert bands["93/count"].exact
+    assert bands["93/value"].seeds == [0, 1, 2]
+    monkeypatch.setattr(ledger, "ledger_path", lambda: path)
+    ledger.record("93/value", 0.5, {"seed": 9})
+    with pytest.raises(LedgerError):
+        ledger.record("93/count", 13, {"seed": 0})
+
+
+def test_calibration_that_fails_leaves_the_ledger(course, monkeypatch):
+    def fail(executions, **options):
+        executions[1].status, executions[1].error = "failed", "cell 2: ZeroDivisionError"
+        return course
+
+    monkeypatch.setattr("medlib.lessons.run._execute_all", fail)
+    _add(course, "93_seeded", SEEDED)
+    with pytest.raises(RunError, match="93_seeded-seed1: cell 2: ZeroDivisionError"):
+        lessons.calibrate(lessons.find(course, ["93"])[0], seeds=3)
+    assert not (course / "results").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_interrupt_ends_the_kernels(course):
+    _add(course, "92_slow", SLOW)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "medlib.cli", "run", "92"],
+        cwd=course,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a background job of a shell would ignore the signal
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 30
+    while not list(course.rglob("left.txt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 2  # the worker and its kernel
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert list(course.glob("runs/*/index.html"))
+
+
+def _stamped_paths(text, repository):
+    binder = re.findall(rf"mybinder.org/v2/gh/{repository}/main\?urlpath=lab/tree/([^)\s]+)", text)
+    colab = re.findall(rf"google.com/github/{repository}/blob/main/([^)\s]+)", text)
+    assert len(re.findall(rf"{repository}(?!@)", text)) == len(binder) + len(colab)
+    return binder + colab
+
+
+def test_links_are_stamped_without_executing_and_point_at_files(course):
+    outputs = [cell.get("outputs") for cell in _notebook(course).cells]
+    lessons.stamp(course, "a-teacher/course.v2")
+    assert [cell.get("outputs") for cell in _notebook(course).cells] == outputs
+    for path in (course / "README.md", *course.rglob("*.ipynb")):
+        text = path.read_text().replace("\\n", "\n").replace(".git", "")
+        found = _stamped_paths(text.replace("name@main", ""), "a-teacher/course.v2")
+        assert len(found) == 2
+        assert all((course / target).is_file() for target in found)
+    install = [c.source for c in _notebook(course).cells if "install" in c.metadata.get("tags", [])]
+    assert "git+https://github.com/a-teacher/course.v2@main" in install[0]
+    lessons.check(lessons.find(course))
+    assert lessons.stamp(course, "a-teacher/course.v2") == []
+    lessons.stamp(course, "other/name")
+    assert not any("a-teacher" in path.read_text() for path in course.rglob("*.ipynb"))
+    assert "a-teacher" not in (course / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["", "name", "a/b/c", "a b/c", "-a/b", "a/", "https://a.org/b"])
+def test_links_want_owner_and_name(course, name):
+    with pytest.raises(UsageError, match="owner/name"):
+        lessons.stamp(course, name)
+
+
+def test_links_need_a_place_and_change_nothing_without_it(course):
+    (course / "README.md").write_text("nothing here")
+    before = (course / "pyproject.toml").read_text()
+    with pytest.raises(RunError, match=r"README.md.*<!-- links -->"):
+        lessons.stamp(course, "owner/name")
+    assert (course / "pyproject.toml").read_text() == before
+
+
+def test_stamped_links_of_this_repository_point_at_files(repository, tmp_path):
+    """Stamp a copy: this checkout's own setting may be empty."""
+    root = tmp_path / "copy"
+    for name in ("lessons", "notebooks"):
+        shutil.copytree(repository / name, root / name)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(repository / name, root)
+    lessons.stamp(root, "owner/name")
+    for path in (root / "README.md", *(root / "notebooks").rglob("*.ipynb")):
+        text = json.dumps(path.read_text())
+        for target in re.findall(r"(?:lab/tree|blob/main)/([^)\s\\\"]+)", text):
+            assert (repository / target).is_file(), f"{path.name} links to {target}"
