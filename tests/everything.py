@@ -25,46 +25,41 @@ counts, failures = Counter(), []
 def step(name, command, *, show=True, **options):
     """Run a command, show what it prints, count what it proves."""
     began = time.perf_counter()
-    print(f"\n===== {name}\n" if show else f"      {name} ...", flush=True)
+    print(f"\n===== {name}\n\n" * show, end="", flush=True)
     done = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
     )
     lines = []
     for line in done.stdout:
         lines.append(line)
-        if show:
-            print(line, end="", flush=True)
+        print(line * show, end="", flush=True)
     failed = done.wait() != 0
-    if failed and not show:
-        print("".join(lines), flush=True)
+    print("".join(lines) if failed and not show else "", end="")
     summary = COUNT.findall(lines[-1]) if lines and "pytest" in command else []
     counts.update({kind: int(number) for number, kind in summary})
-    if not summary:
-        counts["failed" if failed else "passed"] += 1
-    if failed:
-        failures.append(name)
-    seconds = time.perf_counter() - began
-    print(f"----- {name}: {'FAILED' if failed else 'ok'}, {seconds:.0f} s", flush=True)
+    counts["failed" if failed else "passed"] += not summary
+    failures.extend([name] * failed)
+    state = "FAILED" if failed else "ok"
+    print(f"----- {name}: {state}, {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def nbval(notebook):
     """Execute one notebook alone in an empty folder, and compare the cells marked for it."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copy(notebook, folder)
-        threads = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}  # two run at a time
+        command = [*PYTEST, *NBVAL, shutil.copy(notebook, folder)]
+        one_thread = os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
         name = f"nbval {notebook.relative_to(ROOT)}"
-        environment = os.environ | threads
-        step(name, [*PYTEST, *NBVAL, copy], show=False, cwd=folder, env=environment)
+        step(name, command, show=False, cwd=folder, env=one_thread)
 
 
 def other_parameters():
     """Two executions: real images where there are any, and another seed."""
-    folders = [os.environ.get("MEDLIB_DATA"), f"{os.environ.get('MEDLIB_TEST_DATA')}/medmnist"]
-    for folder in (*folders, ROOT.parent / "shared" / "data" / "medmnist"):
-        if folder and (Path(folder) / "breastmnist.npz").is_file():
-            os.environ["MEDLIB_DATA"] = str(folder)
-            yield "05", ["-p", "dataset=breastmnist", "-p", "image_size=28"]
-            break
+    near = ROOT.parent / "shared" / "data"
+    test_data = Path(os.environ.get("MEDLIB_TEST_DATA", near)) / "medmnist"
+    folder = Path(os.environ.get("MEDLIB_DATA", test_data))
+    if (folder / "breastmnist.npz").is_file():
+        os.environ["MEDLIB_DATA"] = str(folder)
+        yield "05", ["-p", "dataset=breastmnist", "-p", "image_size=28"]
     else:
         yield "05", ["-p", "image_size=48", "-p", "seed=1"]
     yield "04" if list((ROOT / "lessons").glob("04_*.py")) else "05", ["-p", "seed=2"]
@@ -76,7 +71,7 @@ step("notebooks fit their sources", [*MEDLIB, "build", "--check"], cwd=ROOT)
 step("unit tests", PYTEST, cwd=ROOT)
 print("\n===== notebooks through nbval\n", flush=True)
 with ThreadPoolExecutor(2) as pool:
-    list(pool.map(nbval, sorted((ROOT / "notebooks").rglob("*[0-9]_*.ipynb"))))
+    list(pool.map(nbval, sorted((ROOT / "notebooks").rglob("[0-9][0-9]_*.ipynb"))))
 for lesson, parameters in other_parameters():
     step(f"lesson {lesson} {' '.join(parameters)}", [*MEDLIB, "run", lesson, *parameters], cwd=ROOT)
 
