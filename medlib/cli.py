@@ -122,8 +122,9 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="A set's name (see medlib data list), a CSV with columns image,label[,mask,"
-            "subject,split], or a folder with one sub-folder per label."
+            metavar="DATA",
+            help="A set's name (see medlib data list), a CSV with the columns image and label, and"
+            " if known mask, subject and split, or a folder with one sub-folder a label.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
@@ -142,9 +143,11 @@ def train(
 ) -> None:
     """Train a network on a named set or on your own images.
 
-    The run folder gets model.keras, config.json, history.csv, metrics.json, predictions.csv (of the
-    test images) and splits.csv. Stopped at any moment, the same command continues it and ends with
-    the same weights.
+    The run folder gets model.keras, config.json, history.csv,
+    metrics.json, predictions.csv (of the test images) and splits.csv.
+
+    Stopped at any moment, the same command continues it, and it
+    ends with the same weights.
     """
     from medlib import console, runs
 
@@ -175,13 +178,17 @@ def train(
 def evaluate(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
     data: Annotated[
-        str, typer.Argument(help="A set's name, a CSV or a folder, with the run's classes.")
+        str,
+        typer.Argument(
+            metavar="DATA", help="A set's name, a CSV or a folder, with the run's classes."
+        ),
     ],
 ) -> None:
     """Measure a trained network, with 95 % intervals.
 
-    On the data of the run: its test images. On other data: all images that it was not trained on.
-    The numbers are added to the run's metrics.json.
+    On the data of the run: its test images. On other data: all images
+    that it was not trained on. The numbers are added to the run's
+    metrics.json.
     """
     from medlib import console, runs
 
@@ -194,14 +201,14 @@ def evaluate(
 def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
+        list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
     ],
     out: Annotated[Path, typer.Option(help="CSV to write: image,label,probability_<class>...")],
 ) -> None:
     """Predict images with a trained network.
 
-    An image that cannot be used is named on stderr and the others still get predictions; the exit
-    code is then 1.
+    An image that cannot be used is named on stderr and the others
+    still get predictions; the exit code is then 1.
     """
     from medlib import runs
 

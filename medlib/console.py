@@ -46,9 +46,10 @@ def print_metrics(metrics: pd.DataFrame, measured_on: str) -> None:
     metrics : DataFrame
         Columns ``metric``, ``value``, ``low``, ``high`` and ``n``.
     measured_on : str
-        The images, for the title.
+        The images, for the line above.
     """
-    table = Table(title=f"{measured_on}, with 95 % intervals", title_justify="left")
+    print(f"{measured_on}, with 95 % intervals:")
+    table = Table()
     table.add_column("metric")
     for name in ("value", "low", "high", "images"):
         table.add_column(name, justify="right")

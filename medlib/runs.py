@@ -105,6 +105,7 @@ def train(
         raise UsageError("model", expected=f"one of {', '.join(models.NAMES)}", found=repr(model))
     if epochs is not None and epochs < 1:
         raise UsageError("epochs", expected="1 or more", found=str(epochs))
+    training.expect_seed(seed)
     started = _read_own_config(out)
     dataset = _load_data(data, image_size=image_size, merge=merge, classes=classes)
     config = _configure(

@@ -44,14 +44,19 @@ def set_seed(seed: int) -> None:
     seed : int
         0 to 2**32 - 1.
     """
-    if not 0 <= seed < 2**32:
-        raise UsageError("seed", expected="0 to 4294967295", found=str(seed))
+    expect_seed(seed)
     keras = import_keras()
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+def expect_seed(seed: int) -> None:
+    """Raise UsageError for a number that cannot be a seed."""
+    if not 0 <= seed < 2**32:
+        raise UsageError("seed", expected="0 to 4294967295", found=str(seed))
 
 
 def import_keras():
