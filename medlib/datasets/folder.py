@@ -22,6 +22,7 @@ from medlib.preprocessing import (
     join_groups,
     split_by_subject,
 )
+from medlib.preprocessing import window as look_through
 
 # Weights of red, green and blue in the brightness of a pixel: Recommendation ITU-R BT.601-7, 2.5.1.
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -88,6 +89,7 @@ def from_folder(
         raise UsageError("image_size", expected="8 to 1024 pixels", found=str(image_size))
     if channels not in (None, 1, 3):
         raise UsageError("channels", expected="1 or 3", found=str(channels))
+    _expect_window(window)
     source = Path(source)
     listing = read_listing(source)
     labels = _in_order(set(listing["label"]))
@@ -124,6 +126,7 @@ def load_images(
     image : ndarray of float32, shape (image_size, image_size, n_channels), or MedlibError
         The error says what is wrong with the file.
     """
+    _expect_window(window)
     for path in map(Path, paths):
         try:
             image, _ = _middle_frame(read_image(path, window=window))
@@ -132,6 +135,12 @@ def load_images(
             yield path, error
         else:
             yield path, _with_channels(pixels, n_channels)
+
+
+def _expect_window(window: tuple[float, float] | None) -> None:
+    """Refuse a window that no image can be looked at through, before any file is opened."""
+    if window is not None:
+        look_through(np.zeros(1), *window)
 
 
 def _in_order(labels: set[str]) -> list[str]:
