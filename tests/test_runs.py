@@ -135,8 +135,12 @@ def test_splits_do_not_depend_on_the_seed_of_the_training(finished, images, tmp_
     pd.testing.assert_frame_equal(one, other)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("write", range(9))
+N_WRITES = 1 + EPOCHS + 5  # the configuration, a checkpoint an epoch, the network and four tables
+
+
+@pytest.mark.parametrize(
+    ("write", "after"), [*((write, False) for write in range(N_WRITES)), (N_WRITES - 1, True)]
+)
 def test_killed_at_any_write_it_ends_as_if_it_had_not_been(
     write, after, finished, images, tmp_path, monkeypatch
 ):
