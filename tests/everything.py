@@ -12,9 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = sys.executable
-MEDLIB = [PYTHON, "-m", "medlib.cli"]
-PYTEST = [PYTHON, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
+MEDLIB = [sys.executable, "-m", "medlib.cli"]
+PYTEST = [
+    sys.executable,
+    "-m",
+    "pytest",
+    "-c",
+    str(ROOT / "pyproject.toml"),
+    "--rootdir",
+    str(ROOT),
+]
 NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
 
@@ -54,9 +61,8 @@ def nbval(notebook):
 
 def other_parameters():
     """Two executions: real images where there are any, and another seed."""
-    near = ROOT.parent / "shared" / "data"
-    test_data = Path(os.environ.get("MEDLIB_TEST_DATA", near)) / "medmnist"
-    folder = Path(os.environ.get("MEDLIB_DATA", test_data))
+    test_data = Path(os.environ.get("MEDLIB_TEST_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("MEDLIB_DATA", test_data / "medmnist"))
     if (folder / "breastmnist.npz").is_file():
         os.environ["MEDLIB_DATA"] = str(folder)
         yield "05", ["-p", "dataset=breastmnist", "-p", "image_size=28"]
@@ -65,8 +71,8 @@ def other_parameters():
     yield "04" if list((ROOT / "lessons").glob("04_*.py")) else "05", ["-p", "seed=2"]
 
 
-step("ruff check", [PYTHON, "-m", "ruff", "check", "."], cwd=ROOT)
-step("ruff format", [PYTHON, "-m", "ruff", "format", "--check", "."], cwd=ROOT)
+step("ruff check", [sys.executable, "-m", "ruff", "check", "."], cwd=ROOT)
+step("ruff format", [sys.executable, "-m", "ruff", "format", "--check", "."], cwd=ROOT)
 step("notebooks fit their sources", [*MEDLIB, "build", "--check"], cwd=ROOT)
 step("unit tests", PYTEST, cwd=ROOT)
 print("\n===== notebooks through nbval\n", flush=True)
@@ -75,8 +81,7 @@ with ThreadPoolExecutor(2) as pool:
 for lesson, parameters in other_parameters():
     step(f"lesson {lesson} {' '.join(parameters)}", [*MEDLIB, "run", lesson, *parameters], cwd=ROOT)
 
-for name in failures:
-    print(f"FAILED {name}")
+print(*(f"FAILED {name}" for name in failures), sep="\n")
 total = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
 print(f"===== {total} in {time.perf_counter() - start:.2f}s =====")
 sys.exit(bool(failures))

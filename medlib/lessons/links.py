@@ -9,7 +9,6 @@ from medlib.lessons.source import Lesson, badges, find
 
 BEGIN, END = "<!-- links -->", "<!-- /links -->"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
-UNSET = "The launch links are not set: `make links REPO=owner/name` sets them."
 
 
 def stamp(root: Path, repository: str) -> list[Path]:
@@ -61,10 +60,8 @@ def readme_links(lessons: list[Lesson], repository: str) -> str:
     ----------
     lessons : list of Lesson
     repository : str
-        "owner/name", or "" when it is not set.
+        "owner/name".
     """
-    if not repository:
-        return UNSET
     rows = [
         f"| {lesson.name.replace('_', ' ')} | "
         f"{badges(repository, lesson.notebook.relative_to(lesson.root).as_posix())} |"
