@@ -204,6 +204,8 @@ def _too_large(path: Path, found: str) -> DataError:
 
 
 def _check_pixels(path: Path, pixels: np.ndarray) -> None:
+    if not pixels.size:
+        raise DataError(str(path), expected="an image", found="no pixels")
     bad = ~np.isfinite(pixels)
     if bad.any():
         n = f"NaN or infinity in {bad.sum()} of {bad.size} values"

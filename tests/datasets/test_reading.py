@@ -434,6 +434,7 @@ def test_every_odd_file_gives_pixels_or_one_error():
     assert not any("\n" in message for message in refused.values())
 
 
+@pytest.mark.filterwarnings("ignore:The pixel data is 8320 bytes")
 def test_encodings_of_one_image_agree():
     images = [
         read_image(ODD_FILES / f"MR_small{kind}.dcm").pixels
@@ -541,6 +542,10 @@ def test_damaged_nifti_files_are_refused(tmp_path):
     (tmp_path / "text.nii").write_text("no volume")
     for name in ("cut.nii", "cut.nii.gz", "text.nii"):
         _fails(tmp_path / name, "expected a readable image")
+    header = bytearray(whole)
+    header[46:48] = bytes(2)  # no slices
+    (tmp_path / "none.nii").write_bytes(header)
+    _fails(tmp_path / "none.nii")
     dtype = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.Nifti1Image(np.zeros((3, 3, 3), dtype), affine).to_filename(tmp_path / "rgb.nii")
     _fails(tmp_path / "rgb.nii", "one number a voxel")
