@@ -13,15 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MEDLIB = [sys.executable, "-m", "medlib.cli"]
-PYTEST = [
-    sys.executable,
-    "-m",
-    "pytest",
-    "-c",
-    str(ROOT / "pyproject.toml"),
-    "--rootdir",
-    str(ROOT),
-]
+PYTEST = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml")]
 NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
 

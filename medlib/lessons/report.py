@@ -20,7 +20,7 @@ tbody tr { border-top: 1px solid color-mix(in srgb, currentColor 20%, transparen
 .status { white-space: nowrap; font-weight: 600; }
 .done { color: #00704f; } .failed { color: #b23b00; } .waiting, .running { color: GrayText; }
 @media (prefers-color-scheme: dark) { .done { color: #35c796; } .failed { color: #ff8a4c; } }
-ul { list-style: none; margin: 0; padding: 0; font-size: .9rem; }
+ul { list-style: none; margin: 0; padding: 0; font-size: .9rem; white-space: nowrap; }
 .band { color: GrayText; }
 .error { font-family: ui-monospace, monospace; font-size: .85rem; white-space: pre-wrap; }
 """
