@@ -313,7 +313,7 @@ def test_calibration_that_fails_leaves_the_ledger(course, monkeypatch):
         executions[1].status, executions[1].error = "failed", "cell 2: ZeroDivisionError"
         return course
 
-    monkeypatch.setattr("medlib.lessons.run._execute_all", fail)
+    monkeypatch.setattr(sys.modules["medlib.lessons.run"], "_execute_all", fail)
     _add(course, "93_seeded", SEEDED)
     with pytest.raises(RunError, match="93_seeded-seed1: cell 2: ZeroDivisionError"):
         lessons.calibrate(lessons.find(course, ["93"])[0], seeds=3)
