@@ -69,7 +69,7 @@ step("notebooks fit their sources", [*MEDLIB, "build", "--check"], cwd=ROOT)
 step("unit tests", PYTEST, cwd=ROOT)
 print("\n===== notebooks through nbval\n", flush=True)
 with ThreadPoolExecutor(2) as pool:
-    list(pool.map(nbval, sorted((ROOT / "notebooks").rglob("[0-9][0-9]_*.ipynb"))))
+    list(pool.map(nbval, sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))))
 for lesson, parameters in other_parameters():
     step(f"lesson {lesson} {' '.join(parameters)}", [*MEDLIB, "run", lesson, *parameters], cwd=ROOT)
 

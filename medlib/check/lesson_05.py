@@ -1,0 +1,70 @@
+"""Checks of the exercises of lesson 05."""
+
+import numpy as np
+import pandas as pd
+
+from medlib import check
+
+
+@check.define("05.1")
+def threshold(answer):
+    """Check the highest threshold that reaches a sensitivity."""
+    labels = np.array([1] * 10 + [0] * 10)
+    tumours = np.array([0.95, 0.9, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.1])
+    probabilities = np.concatenate([tumours, np.linspace(0.02, 0.22, 10)])
+    for sensitivity, best in ((0.9, 0.3), (0.5, 0.7), (1.0, 0.1)):
+        found = float(answer(labels, probabilities, sensitivity))
+        reached = np.mean(tumours >= found)
+        where = f"With ten tumours and sensitivity={sensitivity},"
+        check.that(
+            reached >= sensitivity,
+            f"{where} your threshold finds only {reached:.0%} of them. Do you count from the right "
+            "end?",
+        )
+        check.that(
+            found >= best - 1e-9,
+            f"{where} a higher threshold would still find enough of them. Do you look at images "
+            "with label 1 only?",
+        )
+    shuffled = np.random.default_rng(0).permutation(20)
+    again = float(answer(labels[shuffled], probabilities[shuffled], 0.9))
+    check.that(abs(again - 0.3) < 1e-9, "The answer changes with the order of the images.")
+
+
+@check.define("05.2")
+def weights(answer):
+    """Check the number of weights of the network of lesson 05."""
+
+    def count(size, channels, *, bias=1):
+        widths = (channels, 32, 64, 128)
+        total = sum((9 * a + bias) * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+        return total + ((size // 8) ** 2 * 128 + bias) * 128 + 128 + bias
+
+    found = answer(64, 3)
+    check.that(found != count(64, 3, bias=0), "Nearly: each unit also has a bias.")
+    check.that(found != count(512, 3), "The feature map gets smaller: what does pooling do to it?")
+    check.that(found == count(64, 3), "It is wrong for 64 x 64 pixels and 3 channels.")
+    check.that(answer(64, 1) == count(64, 1), "It is wrong for one channel: which layer sees them?")
+    check.that(answer(224, 3) == count(224, 3), "It is wrong for 224 x 224 pixels.")
+    check.that(
+        answer(28, 1) == count(28, 1),
+        "It is wrong for 28 x 28 pixels: pooling drops a last row that has no partner.",
+    )
+
+
+@check.define("05.3")
+def matching(answer):
+    """Check that labels follow their files."""
+    table = pd.DataFrame({"image": ["a2.png", "a10.png", "a1.png"], "label": [1, 0, 2]})
+    found = list(answer(["a1.png", "a2.png", "a10.png"], table))
+    check.that(
+        found != [1, 0, 2], "You return the labels in the order of the table, not of the files."
+    )
+    check.that(found == [2, 1, 0], "A file got the label of another one.")
+    some = list(answer(["a10.png"], table))
+    check.that(some == [0], "It is wrong when only some of the files are asked for.")
+    try:
+        answer(["a1.png", "a3.png"], table)
+    except KeyError:
+        return
+    check.that(False, "A file that is not in the table must raise a KeyError.")
