@@ -1,0 +1,107 @@
+"""The checks of lesson 01: the solution passes, the stub is empty, planted wrong answers fail."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medlib import check
+from medlib.lessons.source import Lesson
+from medlib.simulation.signal import nulling_time
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LESSON = Lesson(REPOSITORY / "lessons" / "01_medical_images.py")
+NAMES = {"01.1": "to_grey", "01.2": "voxel_at", "01.3": "inversion_time"}
+
+
+def answers(tag: str) -> dict:
+    """Run the lesson's cells of a tag and return the answers by exercise."""
+    namespace = {"np": np}
+    for cell in LESSON.read(solved=tag == "solution").cells:
+        if tag in cell.metadata.get("tags", []):
+            exec(cell.source, namespace)
+    return {exercise: namespace[name] for exercise, name in NAMES.items()}
+
+
+@pytest.mark.parametrize("exercise", NAMES)
+def test_the_solution_is_correct(exercise):
+    assert check.verdict(exercise, answers("solution")[exercise]).state == "correct"
+
+
+@pytest.mark.parametrize("exercise", NAMES)
+def test_the_stub_is_empty(exercise):
+    assert check.verdict(exercise, answers("exercise")[exercise]).state == "empty"
+
+
+def grey(stored, slope, intercept, centre, width):
+    return np.clip((slope * stored + intercept - centre) / width + 0.5, 0, 1)
+
+
+def voxel(affine, point):
+    return tuple((np.linalg.inv(affine) @ [*point, 1])[:3])
+
+
+def rounded(numbers):
+    return tuple(int(number) for number in np.rint(numbers))
+
+
+WRONG = {
+    "not rescaled": ("01.1", lambda s, m, b, c, w: grey(s, 1, 0, c, w), "windowed the stored"),
+    "not clipped": ("01.1", lambda s, m, b, c, w: (m * s + b - c) / w + 0.5, "outside [0, 1]"),
+    "centre black": (
+        "01.1",
+        lambda s, m, b, c, w: np.clip((m * s + b - c) / w, 0, 1),
+        "comes out black",
+    ),
+    "slope forgotten": ("01.1", lambda s, m, b, c, w: grey(s, 1, b, c, w), "slope is not 1"),
+    "width doubled": ("01.1", lambda s, m, b, c, w: grey(s, m, b, c, 2 * w), "width 400"),
+    "one number": ("01.1", lambda s, m, b, c, w: 0.5, "shape"),
+    "unsigned": (
+        "01.1",
+        lambda s, m, b, c, w: grey((s + b).astype(np.uint16), m, 0, c, w),
+        "intercept -1024",
+    ),
+    "other way": ("01.2", lambda a, p: rounded((a @ [*p, 1])[:3]), "the other way"),
+    "no translation": ("01.2", lambda a, p: rounded(voxel(a, p) - np.array([26, 0, 0])), "centre"),
+    "origin left out": (
+        "01.2",
+        lambda a, p: rounded(np.linalg.inv(a[:3, :3]) @ p),
+        "where the first voxel lies",
+    ),
+    "cut off": ("01.2", lambda a, p: tuple(int(n + 1e-9) for n in voxel(a, p)), "cut off"),
+    "not whole": ("01.2", voxel, "whole numbers"),
+    "scale only": (
+        "01.2",
+        lambda a, p: rounded(
+            (np.array(p) - a[:3, 3]) / np.where(np.diag(a) == 0, 1, np.diag(a))[:3]
+        ),
+        "turns the axes",
+    ),
+    "four numbers": ("01.2", lambda a, p: np.linalg.inv(a) @ [*p, 1], "Three numbers"),
+    "clipped": ("01.2", lambda a, p: rounded(np.maximum(voxel(a, p), 0)), "negative"),
+    "long repetition": ("01.3", lambda t1, tr: t1 * np.log(2), "very long repetition time"),
+    "wrong sign": (
+        "01.3",
+        lambda t1, tr: t1 * np.log(2 / (1 - np.exp(-tr / t1))),
+        "sign of the exponential",
+    ),
+    "upside down": ("01.3", lambda t1, tr: t1 * np.log((1 + np.exp(-tr / t1)) / 2), "negative"),
+    "decimal logarithm": (
+        "01.3",
+        lambda t1, tr: t1 * np.log10(2 / (1 + np.exp(-tr / t1))),
+        "it is not 0",
+    ),
+    "one case": ("01.3", lambda t1, tr: nulling_time(4300, tr), "T1 = 260 ms"),
+}
+
+
+@pytest.mark.parametrize("plant", WRONG)
+def test_wrong_answers_are_named(plant):
+    exercise, answer, expected = WRONG[plant]
+    verdict = check.verdict(exercise, answer)
+    assert verdict.state == "wrong"
+    assert expected in verdict.message
+
+
+def test_the_exact_inversion_time_is_that_of_the_simulation():
+    assert check.verdict("01.3", nulling_time).state == "correct"
