@@ -1087,7 +1087,8 @@ plotting.show(fig, alt="The eight learnt 7 by 7 filters, each with its output af
 # the brain, or from the empty background?
 
 # %%
-every = np.maximum(convolve(test_images, filters, biases), 0).reshape(len(test_images), -1, 8)
+each = [convolve(image[None], filters, biases).reshape(-1, 8) for image in test_images]
+every = np.maximum(np.stack(each), 0)  # (image, place, filter)
 inside = np.repeat(data.test.images.max(axis=-1) > 0, 3, axis=0)
 tissue = sliding_window_view(inside, (7, 7), axis=(1, 2)).mean(axis=(3, 4)).reshape(len(inside), -1)
 share = np.take_along_axis(tissue, every.argmax(axis=1), axis=1)[every.max(axis=1) > 0]
@@ -1099,8 +1100,8 @@ ledger.say(
 )
 
 # %% [markdown]
-# Windows across the outline have much to do with how bright tissue is against nothing, and little with what is in the
-# tissue. Here the background is exactly black and the outline was cut by the simulation. Real images have a skull, or an
+# Windows across the outline, or of background, have much to do with how bright tissue is against nothing, and little with
+# what is in the tissue. Here the background is exactly black and the outline was cut by the simulation. Real images have a skull, or an
 # outline cut by some other program, so part of what this network learnt may not hold for them. Nobody would have
 # seen that from the accuracy. Looking at filters gives such suspicions; it does
 # not explain a network (lesson 17 is about that).
