@@ -24,15 +24,15 @@ SLICE_GAP_MM = 4.0  # between the slices of a stack
 LEAST_IMAGE_SIZE, LARGEST_IMAGE_SIZE = 32, 512
 
 AGE_YEARS = (20.0, 85.0)
-RADIUS_MM = (5.0, 15.0)
-CONTRAST = (0.45, 1.0)
+RADIUS_MM = (9.0, 24.0)
+CONTRAST = (0.6, 1.0)
 GRADE_SHARES = {2: 0.3, 3: 0.3, 4: 0.4}
 LEAST_DIAMETER_MM = 8.0  # slices are chosen where the tumour is at least as wide as this
 TUMOUR_HEIGHT_MM = (-15.0, 50.0)  # in template space: the cerebrum without its poles
 
-SPOTS = (10.0, 30.0)  # expected number of white-matter spots at the ages of AGE_YEARS
-SPOT_RADIUS_MM = (1.2, 3.5)
-SPOT_CONTRAST = (0.4, 1.0)
+SPOTS = (100.0, 240.0)
+SPOT_RADIUS_MM = (1.5, 4.5)
+SPOT_CONTRAST = (0.5, 1.0)
 VESSELS = 40.0
 VESSEL_RADIUS_MM = (0.5, 1.0)
 VESSEL_LENGTH_MM = (5.0, 15.0)
@@ -353,7 +353,7 @@ class _Blobs:
 
 def _random_spots(head: Head, age: float, rng: np.random.Generator) -> _Blobs:
     share = (age - AGE_YEARS[0]) / (AGE_YEARS[1] - AGE_YEARS[0])
-    number = rng.poisson(SPOTS[0] + share * (SPOTS[1] - SPOTS[0]))
+    number = rng.poisson((SPOTS[0] + share * (SPOTS[1] - SPOTS[0])) * rng.exponential())
     centre = head.from_template(_white_matter(-40.0, 65.0, number, rng))
     radius = rng.uniform(*SPOT_RADIUS_MM, (number, 1)) * rng.uniform(0.8, 1.25, (number, 3))
     precision = np.einsum("ni,ij->nij", 1 / radius**2, np.eye(3))

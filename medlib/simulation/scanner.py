@@ -43,10 +43,10 @@ class Site:
 
 
 SITES = (
-    Site("A", 1.5, (520, 14), (4500, 100), (9000, 120), noise=0.045, blur_mm=1.2, bias=0.10),
-    Site("B", 1.5, (600, 12), (5000, 90), (8500, 110), noise=0.050, blur_mm=1.0, bias=0.08),
-    Site("C", 3.0, (650, 10), (4800, 95), (9000, 115), noise=0.035, blur_mm=1.0, bias=0.16),
-    Site("D", 3.0, (700, 11), (5500, 105), (9500, 125), noise=0.040, blur_mm=1.4, bias=0.14),
+    Site("A", 1.5, (520, 14), (4500, 100), (9000, 120), noise=0.030, blur_mm=1.2, bias=0.22),
+    Site("B", 1.5, (600, 12), (5000, 90), (8500, 110), noise=0.035, blur_mm=1.0, bias=0.18),
+    Site("C", 3.0, (650, 10), (4800, 95), (9000, 115), noise=0.025, blur_mm=1.0, bias=0.22),
+    Site("D", 3.0, (700, 11), (5500, 105), (9500, 125), noise=0.028, blur_mm=1.4, bias=0.22),
 )
 
 # The receiver is set so that this tissue has this brightness, whatever else is in the slice.
