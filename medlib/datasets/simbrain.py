@@ -140,7 +140,7 @@ def _read(path: Path) -> Cohort | None:
     """Return the cached cohort, or None if there is none that is whole."""
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         warnings.warn(f"{path}: cannot be read ({error.strerror}); made again", stacklevel=3)

@@ -199,10 +199,15 @@ class Head:
     def displacement_at(self, points_mm: np.ndarray) -> np.ndarray:
         """Evaluate u at scattered points of shape (n, 3): shape (n, 3), in mm."""
         n = self.control_mm.shape[1]
-        x, y, z = (_spline_weights(points_mm[:, axis], n) for axis in range(3))
-        u = np.einsum("cijk,nk->nijc", self.control_mm, z)
-        u = np.einsum("nijc,nj->nic", u, y)
-        return np.einsum("nic,ni->nc", u, x)
+        index = np.clip(points_mm / CONTROL_SPACING_MM + (n - 1) / 2, 1, n - 2.001)
+        first = index.astype(int) - 1
+        taps = np.arange(4)
+        i, j, k = (first[:, axis, None] + taps for axis in range(3))
+        wx, wy, wz = (_spline_basis(index[:, axis, None] - t) for axis, t in enumerate((i, j, k)))
+        u = self.control_mm[:, i[:, :, None, None], j[:, None, :, None], k[:, None, None, :]]
+        u = (u * wz[:, None, None, :]).sum(axis=-1)
+        u = (u * wy[:, None, :]).sum(axis=-1)
+        return (u * wx).sum(axis=-1).T
 
     def displacement(self, x_mm: np.ndarray, y_mm: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
         """Evaluate u on a grid: shape (len(z), len(y), len(x), 3), in mm, float32."""
@@ -246,7 +251,12 @@ def scanner_grid(x_mm: np.ndarray, y_mm: np.ndarray, z_mm: np.ndarray) -> np.nda
 def _spline_weights(position_mm: np.ndarray, n_points: int) -> np.ndarray:
     """Weights of the control points, shape (len(position), n_points): cubic B-spline basis."""
     index = np.asarray(position_mm, float) / CONTROL_SPACING_MM + (n_points - 1) / 2
-    distance = np.abs(index[:, None] - np.arange(n_points))
+    return _spline_basis(index[:, None] - np.arange(n_points))
+
+
+def _spline_basis(offset: np.ndarray) -> np.ndarray:
+    """Uniform cubic B-spline at a distance in control spacings."""
+    distance = np.abs(offset)
     inner = 2 / 3 - distance**2 + distance**3 / 2
     outer = np.clip(2 - distance, 0, None) ** 3 / 6
     return np.where(distance < 1, inner, outer)

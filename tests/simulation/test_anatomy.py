@@ -74,3 +74,12 @@ def test_going_to_the_template_and_back_arrives(seed):
     x, y, z = start = rng.uniform(-60, 60, 3)
     there = head.to_template(*(np.array([value]) for value in (x, y, z))).reshape(1, 3)
     assert np.linalg.norm(head.from_template(there.astype(float)) - start) < 1.0
+
+
+def test_displacement_of_single_points_is_that_of_the_grid():
+    rng = np.random.default_rng(3)
+    head = random_head(rng)
+    axes = [np.sort(rng.uniform(-90, 90, 4)) for _ in range(3)]
+    grid = head.displacement(*axes)
+    points = np.array([(x, y, z) for z in axes[2] for y in axes[1] for x in axes[0]])
+    assert np.allclose(head.displacement_at(points), grid.reshape(-1, 3), atol=1e-4)
