@@ -114,7 +114,7 @@ def fit(
     checkpoint: str | Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> pd.DataFrame:
-    """Train a classifier, and leave in it the weights with the lowest validation loss.
+    """Train a classifier, and leave in it the weights with the highest validation AUC.
 
     AdamW with a cosine schedule that ends at zero, label smoothing, and a running average of the
     weights, which is what validation measures and what the model keeps.
@@ -249,8 +249,7 @@ class _Progress:
                 found=f"{row['loss']} in training, {row['validation_loss']} in validation",
                 advice="Use a smaller learning rate",
             )
-        before = [earlier["validation_loss"] for earlier in self.history]
-        if not before or row["validation_loss"] <= min(before):
+        if not self.history or _quality(row) >= max(map(_quality, self.history)):
             self.best = self.model.get_weights()
         self.history.append(row)
 
@@ -288,6 +287,16 @@ class _Progress:
 
     def _variables(self) -> list:
         return [*self.model.weights, *self.trainer.optimizer.variables]
+
+
+def _quality(row: dict) -> tuple[float, float]:
+    """Rank epochs by AUC, equal ones (a saturated AUC, or none) by loss.
+
+    Loss alone prefers epochs in mid-schedule: with smoothed labels it measures confidence as much
+    as order.
+    """
+    auc = row["validation_auc"]
+    return (0.0 if math.isnan(auc) else auc, -row["validation_loss"])
 
 
 def cannot_write(path: str | Path, error: OSError) -> RunError:

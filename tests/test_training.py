@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from medlib import training
 from medlib.datasets.structure import Split
@@ -106,12 +107,15 @@ def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path):
         fitted(checkpoint=checkpoint)
 
 
-def test_the_weights_kept_are_those_of_the_lowest_validation_loss():
+def test_the_weights_kept_are_those_of_the_highest_validation_auc():
     validation = a_split(30, 2)
     network, history = fitted(epochs=8, learning_rate=0.05)
     probabilities = training.predict(network, validation.images)
+    auc = roc_auc_score(validation.labels, probabilities[:, 1])
+    assert auc == pytest.approx(history["validation_auc"].max())
+    best = history[history["validation_auc"] == history["validation_auc"].max()]
     own = probabilities[np.arange(30), validation.labels]
-    assert -np.log(own).mean() == pytest.approx(history["validation_loss"].min(), rel=1e-5)
+    assert -np.log(own).mean() == pytest.approx(best["validation_loss"].min(), rel=1e-5)
 
 
 def test_it_learns_three_classes():
