@@ -74,7 +74,10 @@ class Template:
         """
         index = (points_mm - np.float32(self.origin_mm)) / np.float32(self.spacing_mm)
         flat = index.reshape(-1, 3)
-        inside = np.flatnonzero(((flat > 0) & (flat < np.array(self.voxels.shape[:3]) - 1)).all(1))
+        inside = np.ones(len(flat), bool)
+        for axis, size in enumerate(self.voxels.shape[:3]):
+            inside &= (flat[:, axis] > 0) & (flat[:, axis] < size - 1)
+        inside = np.flatnonzero(inside)
         maps = np.zeros((len(flat), self.voxels.shape[3]), np.float32)
         maps[inside] = trilinear(self.voxels, flat[inside]) * np.float32(1 / 255)
         return maps.reshape(*points_mm.shape[:-1], -1)
@@ -192,7 +195,7 @@ class Head:
         inverse = np.linalg.inv(self.affine)
         target = (points_mm - self.offset_mm) @ inverse.T
         points = target
-        for _ in range(3):
+        for _ in range(2):
             points = target - self.displacement_at(points)
         return points
 

@@ -30,9 +30,9 @@ GRADE_SHARES = {2: 0.3, 3: 0.3, 4: 0.4}
 LEAST_DIAMETER_MM = 8.0  # slices are chosen where the tumour is at least as wide as this
 TUMOUR_HEIGHT_MM = (-15.0, 50.0)  # in template space: the cerebrum without its poles
 
-SPOTS = (100.0, 240.0)
+SPOTS = (120.0, 300.0)  # expected number of white-matter spots at the ages of AGE_YEARS
 SPOT_RADIUS_MM = (1.5, 4.5)
-SPOT_CONTRAST = (0.5, 1.0)
+SPOT_CONTRAST = (0.6, 1.3)  # above 1 the middle of a spot is lesion altogether
 VESSELS = 40.0
 VESSEL_RADIUS_MM = (0.5, 1.0)
 VESSEL_LENGTH_MM = (5.0, 15.0)
@@ -377,22 +377,39 @@ def _add_blobs(
     fractions: np.ndarray, blobs: _Blobs, into: int, grid: _PixelGrid, heights_mm: np.ndarray
 ) -> None:
     """Turn white matter inside the blobs into another tissue."""
-    offset = heights_mm[:, None] - blobs.centre_mm[:, 2]
-    for blob, layer in np.argwhere(np.abs(offset.T) < blobs.reach_mm[:, 2:]):
-        x, y, _ = blobs.centre_mm[blob]
-        columns = np.flatnonzero(np.abs(grid.x_mm - x) < blobs.reach_mm[blob, 0])
-        rows = np.flatnonzero(np.abs(grid.y_mm - y) < blobs.reach_mm[blob, 1])
-        if not len(rows) or not len(columns):
-            continue
-        window = (layer, slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        dx, dy = grid.x_mm[columns] - x, (grid.y_mm[rows] - y)[:, None]
-        dz, p = offset[layer, blob], blobs.precision[blob]
-        distance = p[0, 0] * dx**2 + p[1, 1] * dy**2 + p[2, 2] * dz**2
-        distance += 2 * (p[0, 1] * dx * dy + p[0, 2] * dx * dz + p[1, 2] * dy * dz)
-        share = blobs.strength[blob] * np.exp(-(distance**2) / 2)
-        changed = fractions[1][window] * share.astype(np.float32)
-        fractions[1][window] -= changed
-        fractions[into][window] += changed
+    dz = heights_mm[:, None] - blobs.centre_mm[:, 2]
+    layer, blob = np.nonzero(np.abs(dz) < blobs.reach_mm[:, 2])
+    if not len(blob):
+        return
+    # Every blob in every slice it reaches gets a window of the same size, all at once.
+    size = len(grid.x_mm)
+    half = int(np.ceil(blobs.reach_mm[blob, :2].max() / grid.spacing_mm))
+    window = np.arange(-half, half + 1)
+    middle = (size - 1) / 2
+    nearest = np.rint(middle - blobs.centre_mm[blob, :2] / grid.spacing_mm).astype(int)
+    columns, rows = (nearest[:, axis, None] + window for axis in (0, 1))
+    dx = ((middle - columns) * grid.spacing_mm - blobs.centre_mm[blob, 0, None])[:, None, :]
+    dy = ((middle - rows) * grid.spacing_mm - blobs.centre_mm[blob, 1, None])[:, :, None]
+    dz = dz[layer, blob][:, None, None]
+    p = blobs.precision[blob][..., None, None]
+    distance = p[:, 0, 0] * dx**2 + p[:, 1, 1] * dy**2 + p[:, 2, 2] * dz**2
+    distance += 2 * (p[:, 0, 1] * dx * dy + p[:, 0, 2] * dx * dz + p[:, 1, 2] * dy * dz)
+    columns, rows = (
+        np.broadcast_to(places, distance.shape)
+        for places in (columns[:, None, :], rows[:, :, None])
+    )
+    inside = (distance < BLOB_REACH**2) & (np.minimum(rows, columns) >= 0)
+    inside &= np.maximum(rows, columns) < size
+    pair = np.nonzero(inside)[0]
+    share = blobs.strength[blob[pair]] * np.exp(-(distance[inside] ** 2) / 2)
+    share = np.minimum(share, 1)
+    left = np.ones(fractions.shape[1:], np.float32)
+    np.multiply.at(
+        left, (layer[pair], rows[inside], columns[inside]), (1 - share).astype(np.float32)
+    )
+    changed = fractions[1] * (1 - left)
+    fractions[1] -= changed
+    fractions[into] += changed
 
 
 def _white_matter(
