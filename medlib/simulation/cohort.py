@@ -23,9 +23,11 @@ FIELD_OF_VIEW_MM = 208.0
 SLICE_GAP_MM = 4.0  # between the slices of a stack
 LEAST_IMAGE_SIZE, LARGEST_IMAGE_SIZE = 32, 512
 
+# How hard the data set is depends on the numbers from here to BLOB_REACH, on the sites' noise and
+# bias in scanner.py, and on nothing else: benchmarks/difficulty.py measures it.
 AGE_YEARS = (20.0, 85.0)
-RADIUS_MM = (9.0, 24.0)
-CONTRAST = (0.6, 1.0)
+RADIUS_MM = (9.0, 24.0)  # of the ball with a tumour's volume
+CONTRAST = (0.6, 1.0)  # share of the tissue that a tumour replaces where it is visible
 GRADE_SHARES = {2: 0.3, 3: 0.3, 4: 0.4}
 LEAST_DIAMETER_MM = 8.0  # slices are chosen where the tumour is at least as wide as this
 TUMOUR_HEIGHT_MM = (-15.0, 50.0)  # in template space: the cerebrum without its poles
