@@ -1,6 +1,8 @@
 """Cohort: virtual patients by number, each from its own seed."""
 
-from collections.abc import Callable
+import functools
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,20 +111,22 @@ def simulate_cohort(
     shape = (n_subjects * slices_per_subject, *((depth,) if depth else ()), image_size, image_size)
     images, masks = np.empty((*shape, 3), np.uint8), np.empty(shape, bool)
     columns: list[dict[str, list]] = []
-    tasks = [
-        (range(first, min(first + SUBJECTS_A_TASK, n_subjects)), seeds, has_tumour)
+    calls = [
+        (range(first, last), seeds[first:last], has_tumour[first:last])
         for first in range(0, n_subjects, SUBJECTS_A_TASK)
+        for last in [min(first + SUBJECTS_A_TASK, n_subjects)]
     ]
     arguments = (slices_per_subject, image_size, depth)
     row = 0
-    for part in _in_order(tasks, arguments, n_subjects, workers):
+    for part in _in_order(calls, arguments, n_subjects, workers):
         rows = slice(row, row + len(part[0]))
         images[rows], masks[rows] = part[0], part[1]
         columns.extend(part[2])
         row = rows.stop
         if progress:
             progress(len(part[2]))
-    table = {name: sum((part[name] for part in columns), []) for name in columns[0]}
+    chain = itertools.chain.from_iterable
+    table = {name: list(chain(part[name] for part in columns)) for name in columns[0]}
     return Cohort(images, masks, pd.DataFrame(table))
 
 
@@ -426,13 +430,9 @@ def _white_matter(
     return np.array(template.origin_mm) + template.spacing_mm * index
 
 
-_white_matter_cache: list[np.ndarray] = []
-
-
+@functools.cache
 def _white_matter_voxels() -> np.ndarray:
-    if not _white_matter_cache:
-        _white_matter_cache.append(np.argwhere(load_template(2).voxels[..., 2] > 220))
-    return _white_matter_cache[0]
+    return np.argwhere(load_template(2).voxels[..., 2] > 220)
 
 
 def _measure_masks(masks: np.ndarray, spacing_mm: float) -> dict[str, list]:
@@ -471,15 +471,13 @@ def _simulate_part(
     return np.concatenate(images), np.concatenate(masks), list(columns)
 
 
-def _in_order(tasks: list, arguments: tuple, n_subjects: int, workers: int | None):
-    """Yield what the tasks give, in their order, from worker processes where that is worth it."""
+def _in_order(
+    calls: list[tuple], arguments: tuple, n_subjects: int, workers: int | None
+) -> Iterator[tuple]:
+    """Yield what the calls give, in their order, from worker processes where that is worth it."""
     import joblib
 
     workers = workers or joblib.cpu_count()
-    calls = [
-        (numbers, seeds[numbers.start : numbers.stop], labels[numbers.start : numbers.stop])
-        for numbers, seeds, labels in tasks
-    ]
     if workers == 1 or n_subjects < FEWEST_FOR_WORKERS:
         for call in calls:
             yield _simulate_part(*call, arguments)
