@@ -1,0 +1,88 @@
+"""Checks of the exercises of lesson 03."""
+
+import numpy as np
+
+from medlib import check
+
+
+@check.define("03.1")
+def asymmetry(answer):
+    """Check the mean difference between images and their mirror images."""
+    rng = np.random.default_rng(0)
+    images = rng.random((5, 6, 8, 3))
+    found = np.asarray(answer(images), dtype=float)
+    check.that(
+        found.shape == (5, 3),
+        f"For images of shape (5, 6, 8, 3) the result must have shape (5, 3), not {found.shape}. "
+        "Over which axes do you average?",
+    )
+    check.that(
+        not np.allclose(found, 0),
+        "It is zero for images that are not symmetric: positive and negative differences cancel.",
+    )
+    symmetric = images + images[:, :, ::-1]
+    check.that(
+        np.allclose(answer(symmetric), 0),
+        "It is not zero for images that are symmetric. Do you turn round the right axis?",
+    )
+    one = np.zeros((1, 2, 4, 1))
+    one[0, 0, 0, 0] = 0.5
+    check.that(
+        np.isclose(np.ravel(answer(one))[0], 0.125),
+        "Right axis, wrong size: check it by hand on 2 x 4 pixels of which one is 0.5.",
+    )
+
+
+@check.define("03.2")
+def standardise(answer):
+    """Check that features are scaled with the statistics of the training images alone."""
+    known = np.array([[0.0, 1.0, 5.0], [2.0, 3.0, 5.0], [4.0, 8.0, 5.0]])
+    new = np.array([[2.0, 4.0, 5.0], [4.0, 0.0, 6.0]])
+    with np.errstate(all="ignore"):
+        found = np.asarray(answer(known.copy(), new.copy()), dtype=float)
+    check.that(
+        found.shape == new.shape, f"The result must have the shape of `new`, not {found.shape}."
+    )
+    constant, rest = found[:, 2], found[:, :2]
+    mean, deviation = known.mean(axis=0)[:2], known.std(axis=0)[:2]
+    own = (new[:, :2] - new[:, :2].mean(axis=0)) / new[:, :2].std(axis=0)
+    check.that(
+        not np.allclose(rest, own), "You scale with the statistics of `new`: that is the leak."
+    )
+    both = np.vstack([known, new])[:, :2]
+    check.that(
+        not np.allclose(rest, (new[:, :2] - both.mean(axis=0)) / both.std(axis=0)),
+        "You scale with the statistics of both sets: that is the leak, only smaller.",
+    )
+    whole = (new[:, :2] - known.mean()) / known.std()
+    check.that(not np.allclose(rest, whole), "Each feature needs a mean and deviation of its own.")
+    sample = known.std(axis=0, ddof=1)[:2]
+    right = (new[:, :2] - mean) / deviation
+    check.that(
+        np.allclose(rest, right) or np.allclose(rest, (new[:, :2] - mean) / sample),
+        "The scaled values are wrong. Subtract the mean first, then divide.",
+    )
+    check.that(
+        np.isfinite(constant).all(), "A feature that is constant in `known` gives no number."
+    )
+    check.that(
+        np.allclose(constant, 0),
+        "A feature that is constant in `known` must give zero, also where `new` differs from it.",
+    )
+
+
+@check.define("03.3")
+def auc_by_pairs(answer):
+    """Check the area under the curve by its definition."""
+    labels = np.array([1, 1, 0, 0, 1, 0])
+    scores = np.array([3.0, 1.0, 0.0, 2.0, 5.0, -1.0])
+    found = float(answer(labels, scores))
+    check.that(
+        not np.isclose(found, 8), "You counted the pairs: the AUC is a share of them, not a number."
+    )
+    check.that(not np.isclose(found, 1 / 9), "It is the wrong way round: who should score higher?")
+    check.that(np.isclose(found, 8 / 9), "It is wrong for six images without ties.")
+    ties = float(answer(np.array([1, 0, 1, 0]), np.array([0.0, 0.0, 0.0, 0.0])))
+    check.that(np.isclose(ties, 0.5), "If all scores are equal it must be one half: mind the ties.")
+    some = float(answer(np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0])))
+    check.that(np.isclose(some, 0.75), "It is wrong when some pairs are ties and some are not.")
