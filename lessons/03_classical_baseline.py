@@ -1,0 +1,879 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 Classical baseline
+#
+# Before networks, people taught computers to see by writing down *what to measure*: how bright, how rough, which
+# edges. The measurements went into a small statistical model. In medicine this never went away: under the name
+# *radiomics* it is used on scans of a few hundred patients, which is what most hospitals have (Gillies, Kinahan and
+# Hricak 2016). Three things are usually said for deep learning instead: it learns its features, it profits from more
+# data, it is more accurate. This lesson asks: **how good is the old way on our brain slices, and are the three claims
+# true here?** We test them, and keep what comes out.
+#
+# **You will**
+#
+# - turn an image into a row of numbers: percentiles, texture, oriented gradients;
+# - put scaling and model into one pipeline, choose on validation patients, and test once;
+# - say how sure the result is, with an interval over patients;
+# - measure how a classical model and a network improve with the number of training images;
+# - judge three common claims about deep learning from your own numbers.
+#
+# Reading: about 45 min · running: about 75 s · builds on: 02 (splitting by patient); some scikit-learn (`fit`,
+# `predict`)
+
+# %% tags=["install"]
+import medlib
+
+# %% tags=["parameters"]
+dataset = "simbrain"  # or "breastmnist", "pneumoniamnist"
+sizes = [100, 400]  # training images on the learning curve; all of them come last
+repeats = 2  # trainings at each size: other patients, other initial weights
+passes = 6  # of the network over all training images; more passes over fewer images
+seed = 0  # of all random numbers
+
+# %%
+parameters = {"dataset": dataset, "sizes": sizes, "repeats": repeats, "passes": passes}
+parameters["seed"] = seed
+
+# %% [markdown]
+# Few sizes, few repeats, few passes and a narrow network: that is what 75 seconds on two cores allow. Change the
+# parameters if you have more time.
+#
+# ## From an image to a row of numbers
+#
+# The data set is `simbrain`, unless you chose another one: simulated magnetic resonance slices of virtual patients in
+# three settings (T1, T2 and FLAIR, lesson 01), half of them with a tumour. What we measure on it says something about
+# methods, nothing about hospitals.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from medlib import datasets, ledger, plotting
+
+plotting.use_style()
+data = datasets.load(dataset, strict=True)
+train, validation, test = data.train, data.validation, data.test
+data.summary()
+
+# %% [markdown]
+# We follow two training images through everything: one of each class. Where outlines of the tumours are known, we take
+# the image with the largest tumour, so that there is something to see; most are smaller. Shown is the last channel,
+# for `simbrain` FLAIR.
+
+# %%
+without, with_it = (np.flatnonzero(train.labels == label)[0] for label in (0, 1))
+if train.masks is not None:
+    with_it = train.masks.sum(axis=(1, 2)).argmax()
+pair = train.images[[without, with_it]]
+names, channel = data.class_names[:2], data.channel_names[-1]
+
+# %%
+fig = plotting.image_grid(pair[..., -1], titles=list(names))
+if train.masks is not None:
+    plotting.outline(fig.axes[1], train.masks[with_it])
+plotting.show(
+    fig,
+    alt=f"Channel {channel} of one image of class {names[0]} and one of class {names[1]}, with the "
+    "tumour outlined where the data set says where it is.",
+)
+
+# %% [markdown]
+# An image is an array of thousands of numbers, and none of them means anything by itself: move the head by one pixel,
+# and each pixel shows another place. A **feature** is a number computed from the image that keeps its meaning when such
+# things happen. We make three families.
+#
+# ### Intensity
+#
+# *Why.* A tumour holds more water than healthy tissue and is brighter in FLAIR. The average hardly moves, because a
+# tumour is small. The brightest few hundredths of the pixels may well move.
+#
+# The $p$-th **percentile** of the $N$ tissue pixels $x_1, \dots, x_N$ is the value below which $p$ per cent of them lie
+# (Hyndman and Fan 1996):
+#
+# $$q_p = \min\{\, v : \tfrac{1}{N}\, \#\{ i : x_i \le v \} \ge p/100 \,\}$$
+#
+# where $\#$ counts. (NumPy also interpolates between neighbouring values.) Pixels that are zero in each channel are
+# background and do not count.
+
+# %%
+from medlib.models import classical
+
+tissue = [image[image.max(axis=-1) > 0] for image in pair]
+percentiles = np.array([np.percentile(t[:, -1], classical.PERCENTILES) for t in tissue])
+pd.DataFrame(percentiles, index=names, columns=classical.PERCENTILES).round(2)
+
+# %% [markdown]
+# > **Predict** The next figure draws these percentiles as curves. Where will the curve of a brain with a large bright
+# > tumour leave that of a brain without: at the left, in the middle, or at the right?
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 3.4))
+for curve, name, marker in zip(percentiles, names, "os", strict=True):
+    ax.plot(classical.PERCENTILES, curve, marker=marker, label=name)
+ax.set(xlabel="percentile of the tissue pixels", ylabel=f"intensity, {channel} (0 to 1)")
+ax.legend()
+plotting.show(
+    fig,
+    alt=f"Percentiles of the {channel} intensities of the two images, as two rising curves.",
+)
+
+# %% [markdown]
+# Two images prove nothing: two *healthy* brains also differ, because scanners scale their pictures differently. Whether
+# the difference is useful is for the model to find out. Percentiles of each channel make our first family. They ignore
+# *where* a pixel is.
+#
+# ### Texture
+#
+# *Why.* Brightness alone confuses a tumour with fluid or with a bright scanner. Tissue also has a pattern: fine, coarse,
+# smooth. A simple measure is the **local standard deviation**. For the window $W$ of $5 \times 5$ pixels around a pixel,
+# with $\langle \cdot \rangle_W$ for the average over it,
+#
+# $$s = \sqrt{\langle x^2 \rangle_W - \langle x \rangle_W^2}$$
+
+# %%
+from scipy.ndimage import uniform_filter
+
+
+def roughness(picture, width=5):
+    mean = uniform_filter(picture, width)
+    variance = uniform_filter(picture**2, width) - mean**2
+    return np.sqrt(variance.clip(0))  # rounding can give -1e-9
+
+
+# %%
+rough = np.stack([roughness(image[..., -1]) for image in pair])
+
+# %%
+fig = plotting.image_grid(rough, titles=list(names), window=(0, 0.3))
+if train.masks is not None:
+    plotting.outline(fig.axes[1], train.masks[with_it])
+plotting.show(
+    fig,
+    alt=f"Local standard deviation of {channel} in both images: bright along edges, dark inside "
+    "even regions. The outline of the tumour is drawn where it is known.",
+)
+
+# %% [markdown]
+# It is large wherever bright meets dark, above all at the rim of the brain. Its percentiles become features.
+#
+# The second measure of texture looks at *pairs* of pixels. Round the image to a few grey levels $0, \dots, L-1$. The **grey-level
+# co-occurrence matrix** counts how often level $i$ stands next to level $j$ (Haralick, Shanmugam and Dinstein 1973). For
+# neighbours to the right, with $l(r, c)$ the level in row $r$ and column $c$,
+#
+# $$P_{ij} = \frac{1}{2M}\, \#\{\, (r, c) : \{l(r, c),\, l(r, c+1)\} = \{i, j\} \,\}\ (i \ne j), \qquad \sum_{i,j} P_{ij} = 1,$$
+#
+# where $M$ is the number of pairs. Each pair is read in both directions, so $P$ is symmetric; a pair of equal levels counts
+# twice on the diagonal.
+
+
+# %%
+def co_occurrence(picture, levels=16):
+    level = np.minimum((picture * levels).astype(int), levels - 1)
+    counts = np.zeros((levels, levels))
+    np.add.at(counts, (level[:, :-1], level[:, 1:]), 1)  # left pixel, right pixel
+    counts = counts + counts.T  # and read backwards
+    return counts / counts.sum()
+
+
+# %%
+matrices = [co_occurrence(image[..., -1]) for image in pair]
+
+# %% [markdown]
+# `classical.co_occurrence` calls scikit-image, which is faster. It must give the same.
+
+# %% tags=["nbval-check-output"]
+by_library = [classical.co_occurrence(image[..., -1])[:, :, 0, 0] for image in pair]
+print("equal to scikit-image:", np.allclose(matrices, by_library))
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.4))
+for ax, matrix, name in zip(axes, matrices, names, strict=True):
+    shown = ax.imshow(np.log10(matrix + 1e-5), origin="lower", vmin=-5, vmax=0, cmap="viridis")
+    ax.set(title=name, xlabel="level of a pixel", ylabel="level of neighbour")
+    ax.set(xticks=range(0, 16, 5), yticks=range(0, 16, 5))
+    ax.grid(visible=False)
+fig.colorbar(shown, ax=axes, label="log10 of the share of pairs")
+plotting.show(
+    fig,
+    alt="Co-occurrence matrices of both images. Most pairs lie near the diagonal, because "
+    "neighbouring pixels are alike.",
+)
+
+# %% [markdown]
+# The matrix is summed up in a few numbers, for example Haralick's
+#
+# $$\text{contrast} = \sum_{i,j} P_{ij}\,(i-j)^2, \qquad \text{homogeneity} = \sum_{i,j} \frac{P_{ij}}{1 + (i-j)^2},$$
+#
+# and in the same way *energy* $\sqrt{\sum P_{ij}^2}$ and the *correlation* of $i$ and $j$.
+
+# %%
+i, j = np.indices((16, 16))
+contrast = [(matrix * (i - j) ** 2).sum() for matrix in matrices]
+homogeneity = [(matrix / (1 + (i - j) ** 2)).sum() for matrix in matrices]
+pd.DataFrame({"contrast": contrast, "homogeneity": homogeneity}, index=names).round(3)
+
+# %% [markdown]
+# ### Histograms of oriented gradients
+#
+# *Why.* Neither family knows about shape. Edges do: **HOG** describes each part of an image by the directions of the
+# edges in it. It found pedestrians in photographs long before networks did (Dalal and Triggs 2005). With the horizontal
+# and vertical differences $g_x$ and $g_y$ of neighbouring pixels, each pixel has a magnitude and a direction,
+#
+# $$m = \sqrt{g_x^2 + g_y^2}, \qquad \theta = \arctan(g_y / g_x) \in [0°, 180°).$$
+#
+# The image is cut into cells. In each, a histogram of $\theta$ with nine bins is made, in which a pixel counts with its
+# $m$. Histograms $v$ of neighbouring cells are joined and divided by $\sqrt{\lVert v \rVert^2 + \varepsilon^2}$ (a tiny
+# $\varepsilon$ avoids division by zero), so that contrast does not matter, only its pattern.
+
+# %%
+picture = pair[1, ..., -1]
+g_y, g_x = np.gradient(picture)
+magnitude = np.hypot(g_x, g_y)
+
+# %%
+from skimage.feature import hog
+
+cell = (picture.shape[0] // 8,) * 2
+_, strokes = hog(picture, 9, pixels_per_cell=cell, cells_per_block=(2, 2), visualize=True)
+
+# %%
+stages = np.stack([picture, magnitude / magnitude.max(), strokes / strokes.max()])
+fig = plotting.image_grid(stages, titles=["image", "edges $m$", "HOG, 8 x 8 cells"], columns=3)
+plotting.show(
+    fig,
+    alt=f"Left: the image of class {names[1]}. Middle: gradient magnitude, bright along edges. "
+    "Right: one star of strokes a cell, bright in the directions along which its edges run. "
+    "Middle and right are divided by their largest value.",
+)
+
+# %% [markdown]
+# The strokes redraw the *outline* of the head clearly, and the inside poorly. (Eight cells across are drawn. As features
+# we use four, to have fewer numbers than images.)
+#
+# > **Predict** Which of the three families will tell the two classes apart best, and which worst?
+#
+# Now the features of all images. The functions in `medlib.models.classical` are the cells above, for many images and all
+# channels; HOG uses the last channel only.
+
+# %%
+families = {
+    "intensity": classical.intensity_features,
+    "texture": classical.texture_features,
+    "HOG": classical.hog_features,
+}
+
+# %%
+features = {
+    split: {name: family(part.images) for name, family in families.items()}
+    for split, part in data.splits.items()
+}
+
+# %%
+for name, table in features["train"].items():
+    print(f"{name:10s} {table.shape[1]:4d} features of {table.shape[0]} training images")
+
+# %% [markdown]
+# ## Models, and scaling that does not leak
+#
+# A contrast and an intensity have different scales, and most models care. We **standardise** each feature,
+#
+# $$z = \frac{x - \mu}{\sigma},$$
+#
+# with mean $\mu$ and standard deviation $\sigma$ *of the training images*. If validation or test images took part, they would have
+# influenced the model that they are to judge (lesson 02). A scikit-learn **pipeline** makes this mistake impossible: `fit`
+# learns $\mu$, $\sigma$ and the model from one set, and whatever comes later is treated with those.
+#
+# Three models, all with fixed settings:
+#
+# - **logistic regression**: a weighted sum of the features, turned into a probability, $p = 1 / (1 + e^{-(w \cdot z + b)})$.
+#   A penalty keeps the weights $w$ small;
+# - a **support vector machine** (SVM): the boundary that keeps the largest distance to both classes, curved by a Gaussian
+#   kernel (Cortes and Vapnik 1995);
+# - **boosted trees**: many small decision trees, each fitted to the errors of those before it (Friedman 2001).
+
+# %%
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+models = {
+    "logistic regression": LogisticRegression(C=classical.REGULARISATION, max_iter=1000),
+    "SVM": SVC(),
+    "boosted trees": HistGradientBoostingClassifier(max_iter=60, random_state=seed),
+}
+
+# %% [markdown]
+# We compare by the **AUC**, the area under the receiver operating characteristic. It is the probability that an image of
+# class 1 gets a higher score than an image of class 0, ties counting half (Hanley and McNeil 1982):
+#
+# $$\text{AUC} = \frac{1}{n_1 n_0} \sum_{a:\, y_a = 1}\ \sum_{b:\, y_b = 0} \Big( [s_a > s_b] + \tfrac{1}{2} [s_a = s_b] \Big),$$
+#
+# with score $s$, label $y$, numbers of images $n_1$ and $n_0$, and $[\cdot]$ being 1 if true and 0 if not. Guessing gives one
+# half, a perfect order gives one. No threshold is needed.
+#
+# ## Choosing on validation
+#
+# Five sets of features and three models make fifteen candidates. All learn from the training images, all are measured
+# on the *validation* images.
+
+# %%
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from medlib.evaluation import statistics
+
+
+def auc(labels, scores):
+    """Area under the receiver operating characteristic."""
+    return statistics.area_under_curve(labels == 1, scores)
+
+
+# %%
+feature_sets = [[name] for name in families] + [["intensity", "texture"], list(families)]
+candidates = {}
+# %%
+with threadpool_limits(1):  # on so little data a second thread only costs time
+    for chosen in feature_sets:
+        table = {split: np.hstack([f[n] for n in chosen]) for split, f in features.items()}
+        for name, model in models.items():
+            pipeline = make_pipeline(StandardScaler(), clone(model))
+            pipeline.fit(table["train"], train.labels)
+            candidates[" + ".join(chosen), name] = (pipeline, table)
+
+# %%
+validation_scores = {
+    key: pipeline.decision_function(table["validation"])
+    for key, (pipeline, table) in candidates.items()
+}
+aucs = pd.Series({key: auc(validation.labels, s) for key, s in validation_scores.items()})
+best = aucs.idxmax()
+
+# %%
+aucs.unstack()[list(models)].loc[[" + ".join(chosen) for chosen in feature_sets]].round(3)
+
+
+# %%
+def with_interval(split, scores, measure=auc):
+    """A measure on a split with its 95 % interval over patients."""
+    return statistics.bootstrap_interval(
+        measure, split.labels, scores, groups=split.subjects, n_resamples=1000
+    )
+
+
+on_validation = with_interval(validation, validation_scores[best])
+ledger.record("03/validation_auc", aucs[best], parameters, limits=(0, 1))
+single = aucs[list(families)].groupby(level=0).max()  # each family with its best model
+close = int((aucs >= on_validation.low).sum()) - 1
+
+# %%
+ledger.say(
+    "The highest validation AUC has **{winner}**: {interval} (95 % interval over patients). Of the single families "
+    "{families} Of the fourteen other candidates, {close} lie inside the winner's interval: do not make much of "
+    "their order.",
+    winner=f"{best[1]} on {best[0]}",
+    interval=on_validation,
+    families=f"{single.idxmax()} does best ({single.max():.2f}) and {single.idxmin()} worst ({single.min():.2f}).",
+    close=close,
+)
+
+# %% [markdown]
+# Think about why. A tumour may sit anywhere in a brain, so nothing about a *fixed place*, as in HOG, is typical of it, and
+# the outline of the head says nothing about a tumour. On photographs of pedestrians, upright and centred, HOG is in its
+# element. Features carry assumptions; they help where the assumptions hold.
+#
+# The winner was picked *because* its number is high. The best of fifteen noisy numbers is on average a little too good.
+# That is why it is measured again, on patients that took no part in the choice.
+#
+# ## The test, once
+
+# %%
+pipeline, table = candidates[best]
+classical_scores = pipeline.decision_function(table["test"])
+on_test = with_interval(test, classical_scores)
+ledger.record("03/test_auc", on_test.value, parameters, limits=(0, 1))
+change = on_test.value - on_validation.value
+verdict = "lower than on validation, as one expects of a winner"
+if change > 0:
+    verdict = "higher than on validation: luck with patients can outweigh the luck of the choice"
+
+# %%
+ledger.say(
+    "On {n} images of {m} test patients, where guessing would give 0.5: AUC **{interval}**. That is {size:.2f} {verdict}.",
+    n=len(test),
+    m=len(set(test.subjects)),
+    interval=on_test,
+    size=abs(change),
+    verdict=verdict,
+)
+
+# %% [markdown]
+# The interval comes from a **bootstrap** over patients: draw as many patients as there are, with replacement, take all
+# their images, compute the AUC, do it a thousand times, and keep the middle 95 % (Efron and Tibshirani 1993).
+#
+# Which images does it get wrong? Below are the two worst errors of each kind.
+
+# %%
+missed = np.flatnonzero(test.labels == 1)[np.argsort(classical_scores[test.labels == 1])[:2]]
+alarms = np.flatnonzero(test.labels == 0)[np.argsort(-classical_scores[test.labels == 0])[:2]]
+worst = np.concatenate([missed, alarms])
+titles = [f"{names[test.labels[w]]}: {classical_scores[w]:+.1f}" for w in worst]
+
+# %%
+fig = plotting.image_grid(test.images[worst][..., -1], titles=titles)
+if test.masks is not None:
+    for ax, row in zip(fig.axes, worst, strict=True):
+        plotting.outline(ax, test.masks[row])
+plotting.show(
+    fig,
+    alt=f"{channel} of four test images with true class and score. Left: the two of class {names[1]} "
+    f"with the lowest scores. Right: the two of class {names[0]} with the highest.",
+)
+
+# %% [markdown]
+# ## Three claims about deep learning
+#
+# So far a computer needed a few seconds, and a person had to think of the features. Now the other way. The network below is a
+# small **convolutional network**: layers of small filters whose numbers are *learnt*, then the strongest response of
+# each filter anywhere in the image, then a weighted sum. Lessons 04, 05 and 12 explain each line; here it is a box with
+# `fit` and `predict`.
+
+# %%
+from medlib import training
+
+training.set_seed(seed)  # imports Keras quietly, and seeds it
+import keras
+from keras import layers
+
+
+def build_network(network_seed):
+    keras.utils.set_random_seed(network_seed)
+    x = inputs = layers.Input(data.image_shape)
+    for filters, step in ((16, 2), (32, 1), (64, 2), (64, 2)):
+        settings = {"strides": step, "padding": "same", "kernel_initializer": "he_normal"}
+        x = layers.Conv2D(filters, 3, **settings)(x)
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.ReLU()(x)
+    learnt_features = layers.GlobalMaxPooling2D()(x)
+    outputs = layers.Dense(1, activation="sigmoid")(learnt_features)
+    return keras.Model(inputs, outputs)
+
+
+# %% [markdown]
+# It is trained with a fixed recipe. Few images get more passes, $\text{passes} \times \sqrt{n_\text{all} / n}$, so that a network
+# with 100 images is not simply stopped too early. The step size falls to zero along a cosine. No epoch and no setting
+# is chosen on the test patients.
+
+
+# %%
+def train_network(images, labels, network_seed):
+    keras.utils.clear_session()  # frees what earlier networks left in memory
+    network = build_network(network_seed)
+    epochs = int(np.ceil(passes * np.sqrt(len(train) / len(images))))
+    steps = epochs * int(np.ceil(len(images) / 32))
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    network.compile(keras.optimizers.AdamW(rate), loss="binary_crossentropy")
+    network.fit(images, labels, batch_size=32, epochs=epochs, verbose=0)
+    return network
+
+
+# %%
+def outputs_of(network, images):
+    """Outputs for all images, 120 at a time to save memory."""
+    parts = [network(images[i : i + 120], training=False) for i in range(0, len(images), 120)]
+    return np.concatenate([np.asarray(part) for part in parts])
+
+
+# %% [markdown]
+# The classical model is the winner of above, fitted anew to each training set. Both get the same images. A training set
+# is drawn by taking *whole patients* in random order until there are enough images: in a hospital, too, the next hundred
+# images come from new patients, and several images of one patient are worth less than as many patients. A small set is
+# part of the larger one.
+
+
+# %%
+def draw(n, order_seed):
+    """Rows of the first n training images, patients in random order."""
+    if n == len(train):
+        return slice(None)  # all of them, without a copy
+    patients, patient_of_row = np.unique(train.subjects, return_inverse=True)
+    place = np.random.default_rng(order_seed).permutation(len(patients))
+    return np.argsort(place[patient_of_row], kind="stable")[:n]
+
+
+# %%
+all_sizes = [n for n in sizes if n < len(train)] + [len(train)]
+for n in all_sizes:
+    rows = draw(n, seed)
+    print(f"{n:5d} images of {len(set(train.subjects[rows])):4d} patients")
+
+# %% [markdown]
+# > **Predict** Draw two curves, AUC against the number of images, one for each model. Do they cross? Where?
+
+# %%
+kinds = ("classical", "network")
+scores = np.zeros((len(test), len(kinds), len(all_sizes), repeats))
+for repeat in range(repeats):
+    for position, n in enumerate(all_sizes):
+        rows = draw(n, seed + repeat)
+        refitted = clone(pipeline).fit(table["train"][rows], train.labels[rows])
+        scores[:, 0, position, repeat] = refitted.decision_function(table["test"])
+        network = train_network(train.images[rows], train.labels[rows], seed + repeat)
+        scores[:, 1, position, repeat] = outputs_of(network, test.images).ravel()
+
+# %% [markdown]
+# All test scores stand in one array: images, models, sizes, repeats. One bootstrap over patients gives the AUC of each model in
+# each resample, so that differences between models are always taken *on the same patients*.
+
+
+# %%
+def all_aucs(labels, scores):
+    """AUC of each model, size and repeat."""
+    columns = scores.reshape(len(labels), -1).T
+    return np.reshape([auc(labels, column) for column in columns], scores.shape[1:])
+
+
+measured = all_aucs(test.labels, scores)
+resampled = statistics.bootstrap_values(
+    all_aucs, test.labels, scores, groups=test.subjects, n_resamples=1000
+)
+mean, mean_resampled = measured.mean(axis=-1), resampled.mean(axis=-1)
+low, high = np.quantile(mean_resampled, [0.025, 0.975], axis=0)
+
+
+# %%
+def draw_curves(ax):
+    for k, kind in enumerate(kinds):
+        ends = {"low": low[k], "high": high[k]}
+        plotting.curve_with_band(ax, all_sizes, mean[k], **ends, label=kind)
+        ax.plot(all_sizes, measured[k], "os"[k], color=plotting.COLOURS[k], fillstyle="none")
+
+
+# %%
+fig, ax = plt.subplots(figsize=(6.5, 3.8))
+draw_curves(ax)
+ax.axhline(0.5, color=plotting.GREY, linestyle=":", label="guessing")
+ax.set(xscale="log", xlabel="training images", ylabel="AUC on test patients", ylim=(0.35, 1.0))
+ax.set_xticks(all_sizes, [str(n) for n in all_sizes])
+ax.minorticks_off()
+ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3)
+plotting.show(
+    fig,
+    alt="Test AUC of the classical model and of the network against the number of training images. "
+    "Lines: mean over repeats. Bands: 95 % over test patients. Open markers: single trainings.",
+    save="03_learning_curves",
+)
+
+# %%
+cells = {
+    kind: [f"{mean[k, s]:.3f} [{low[k, s]:.3f}, {high[k, s]:.3f}]" for s in range(len(all_sizes))]
+    for k, kind in enumerate(kinds)
+}
+pd.DataFrame(cells, index=pd.Index(all_sizes, name="training images"))
+
+# %% [markdown]
+# The band is the uncertainty from the *test patients*. The open markers show the other one: what changes with the patients one
+# happens to learn from and with the initial weights. Both matter, and two trainings say little about the second. With all
+# images the patients are the same each time, and only the initial weights of the network differ.
+#
+# ### Claim 1: a network learns its features
+#
+# That can be tested. Cut off the last layer: what remains gives 64 numbers an image, *learnt features*. We give them to
+# the same logistic regression and compare with the hand-made ones. As a control we take the same network **before**
+# training, with random filters: if it did as well, nothing would have been learnt.
+
+# %%
+untrained = build_network(seed)
+representations = {"hand-made": (table["train"], table["test"])}
+for name, source in {"untrained network": untrained, "trained network": network}.items():
+    encoder = keras.Model(source.input, source.layers[-2].output)
+    representations[name] = tuple(outputs_of(encoder, s.images) for s in (train, test))
+together = zip(representations["hand-made"], representations["trained network"], strict=True)
+representations["hand-made + trained"] = tuple(np.hstack(parts) for parts in together)
+
+# %%
+from_features = {}
+for name, (known, new) in representations.items():
+    regression = make_pipeline(StandardScaler(), clone(models["logistic regression"]))
+    regression.fit(known, train.labels)
+    from_features[name] = regression.decision_function(new)
+intervals = {name: with_interval(test, s) for name, s in from_features.items()}
+
+# %%
+fig, ax = plt.subplots(figsize=(6.5, 2.6))
+for height, interval in enumerate(intervals.values()):
+    ends = [[interval.value - interval.low], [interval.high - interval.value]]
+    ax.errorbar(interval.value, height, xerr=ends, fmt="o", capsize=4, color=plotting.BLUE)
+ax.axvline(0.5, color=plotting.GREY, linestyle=":")
+ax.set_yticks(range(len(intervals)), list(intervals))
+ax.set(xlabel="AUC on test patients [95 %]", xlim=(0.4, 1.0), ylim=(len(intervals) - 0.5, -0.5))
+plotting.show(
+    fig,
+    alt="AUC of logistic regression on hand-made features, on those of an untrained and of the "
+    "trained network, and on hand-made and trained ones together.",
+    save="03_features",
+)
+
+
+# %%
+def auc_difference(labels, both):
+    """AUC of the second column minus that of the first."""
+    return auc(labels, both[:, 1]) - auc(labels, both[:, 0])
+
+
+# %%
+def compare(first, second):
+    """Second minus first, on the same patients."""
+    both = np.stack([from_features[first], from_features[second]], axis=1)
+    return with_interval(test, both, auc_difference)
+
+
+def in_words(interval, above, below, neither):
+    """Choose the sentence that an interval allows."""
+    return above if interval.low > 0 else below if interval.high < 0 else neither
+
+
+# %%
+learning = compare("untrained network", "trained network")
+extra = compare("hand-made", "hand-made + trained")
+ledger.record("03/learning", learning.value, parameters, limits=(-1, 1))
+verdict = in_words(
+    learning,
+    "Claim 1 holds here: training made features that were not there before.",
+    "Claim 1 fails here: training made the features worse.",
+    "Claim 1 is not shown here: the interval includes zero.",
+)
+
+# %%
+more = in_words(
+    extra,
+    "they know something that the hand-made ones do not",
+    "together they are worse, more numbers to fit on the same images",
+    "these patients cannot tell whether they know anything new",
+)
+ledger.say(
+    "Trained minus untrained filters, in AUC: {learning}. **{verdict}** Adding learnt features to the hand-made ones "
+    f"changes the AUC by {extra}: {more}.",
+    learning=learning,
+    verdict=verdict,
+)
+
+# %% [markdown]
+# ### Claim 2: a network profits from more data
+#
+# The **gain** of a model is its AUC with all images minus its AUC with the fewest. The claim is that the network's gain is
+# positive, and larger than that of the classical model.
+
+
+# %%
+def interval_of(value, values):
+    """Value with the middle 95 % of its resamples."""
+    low, high = statistics.percentile_bounds(values)
+    return statistics.Interval(float(value), float(low), float(high), len(test))
+
+
+# %%
+gain, gains = (a[..., -1] - a[..., 0] for a in (mean, mean_resampled))
+classical_gain, network_gain = (interval_of(gain[k], gains[:, k]) for k in (0, 1))
+gain_difference = interval_of(gain[1] - gain[0], gains[:, 1] - gains[:, 0])
+
+# %%
+ledger.record("03/classical_gain", gain[0], parameters, limits=(-1, 1))
+ledger.record("03/network_gain", gain[1], parameters, limits=(-1, 1))
+verdict = in_words(
+    gain_difference,
+    "Claim 2 holds here: the network profits more.",
+    "Claim 2 fails here: the classical model profits more.",
+    "Claim 2 is not shown here: the two gains cannot be told apart.",
+)
+both = in_words(
+    classical_gain,
+    "But the classical model profits as well: more data is not a privilege of networks.",
+    "The classical model even loses.",
+    "Whether the classical model profits at all, these patients cannot tell.",
+)
+
+# %%
+ledger.say(
+    f"From {all_sizes[0]} to {all_sizes[-1]} images the network gains {network_gain} in AUC, the classical model "
+    f"{classical_gain}. The network's gain minus the classical one: {gain_difference}. **{verdict}** {both}"
+)
+
+# %% [markdown]
+# ### Claim 3: a network is more accurate
+#
+# The difference, network minus classical, at each size, on the same patients.
+
+# %%
+gap, gaps = (a[..., 1, :] - a[..., 0, :] for a in (mean, mean_resampled))
+differences = [interval_of(gap[s], gaps[:, s]) for s in range(len(all_sizes))]
+better = [in_words(d, "network", "classical", "cannot be told") for d in differences]
+pd.DataFrame(
+    {"network minus classical, AUC": differences, "better": better},
+    index=pd.Index(all_sizes, name="training images"),
+)
+
+# %% [markdown]
+# Where do the curves cross? Between two sizes of different sign we draw a straight line over $\log n$ and take its zero.
+# With so few sizes it is a rough place, not a law.
+
+# %%
+changes = np.flatnonzero(np.sign(gap[:-1]) != np.sign(gap[1:]))
+crossing = (
+    f"There is no crossing: the {kinds[int(gap[-1] > 0)]} model is ahead at each size we tried."
+)
+if len(changes):
+    last = changes[-1]
+    share = gap[last] / (gap[last] - gap[last + 1])
+    n_cross = np.exp(np.interp(share, [0, 1], np.log(all_sizes[last : last + 2])))
+    crossing = f"The curves cross near {float(f'{n_cross:.1g}'):,.0f} images."
+
+# %%
+ledger.record("03/gap_few", gap[0], parameters, limits=(-1, 1))
+ledger.record("03/gap_all", gap[-1], parameters, limits=(-1, 1))
+with_all = in_words(
+    differences[-1],
+    "With all images, claim 3 holds here.",
+    "Claim 3 fails here: even with all images the classical model is the better one.",
+    "With all images, claim 3 is not shown here: the interval includes zero.",
+)
+with_few = in_words(
+    differences[0],
+    "With few images the network is the better one, too.",
+    "With few images the classical model is the better one.",
+    "With few images neither is shown to be better.",
+)
+
+# %%
+ledger.say(
+    f"Network minus classical, in AUC: {differences[0]} with {all_sizes[0]} images, {differences[-1]} with "
+    f"{all_sizes[-1]}. {crossing} **{with_all} {with_few}**"
+)
+
+# %% [markdown]
+# So the useful question is not "which is better?" but "which is better *with the images I have*?". What this comparison
+# does not say:
+#
+# - The network was small and trained briefly, without tricks that help with few images (lessons 11 to 13). Its settings were
+#   set once, those of the classical model were the best of fifteen. Tuned as long, either could gain.
+# - The features were made by people who knew what tumours look like. For another task they must be thought of anew; the
+#   network would not have changed by a line.
+# - The intervals are over test patients. That another training might come out otherwise is shown only by the open markers;
+#   with more `repeats` you would know it better.
+# - `simbrain` is a simulation from one template brain. Where the curves cross on real images is another number.
+#
+# A baseline is worth having for another reason: when a network with a month of work behind it does not beat it,
+# something is wrong with the network, or there is nothing more to find.
+#
+# ## Try it
+#
+# Replace the dots, run the cell, then the check below it. The check says what is wrong, not what is right.
+#
+# **Exercise 03.1: a feature of your own.** A radiologist compares left and right: a brain is nearly symmetric, a tumour
+# is usually on one side. Write a function that gets images of shape `(n, height, width, channels)` and returns, shape
+# `(n, channels)`, the mean absolute difference between each image and its left-right mirror image.
+#
+# > **Hint** `images[:, :, ::-1]` turns round the axis of the columns. Average over rows and columns, not over channels.
+
+
+# %% tags=["exercise"]
+def asymmetry(images):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def asymmetry(images):
+    return np.abs(images - images[:, :, ::-1]).mean(axis=(1, 2))
+
+
+# %%
+from medlib import check
+
+check.exercise("03.1", asymmetry)
+
+# %% [markdown]
+# When it is right: add it to the winner's features (`np.hstack`) and look at the *validation* AUC. Does it rise? Why might
+# it not, although the idea is good?
+#
+# **Exercise 03.2: scaling without a leak.** Write a function that standardises the features `new` with means and standard
+# deviations of the features `known` (the training images), both of shape `(n, features)`. A feature that is constant in
+# `known` must give zero, not an error or an infinity.
+#
+# > **Hint** Replace a standard deviation of 0 by 1 before you divide, and then set what belongs to that feature to 0.
+
+
+# %% tags=["exercise"]
+def standardise(known, new):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def standardise(known, new):
+    mean, deviation = known.mean(axis=0), known.std(axis=0)
+    constant = deviation == 0
+    scaled = (new - mean) / np.where(constant, 1, deviation)
+    return np.where(constant, 0.0, scaled)
+
+
+# %%
+check.exercise("03.2", standardise)
+
+# %% [markdown]
+# **Exercise 03.3: the AUC by its definition.** Write a function that computes the AUC from labels (0 and 1) and scores by
+# comparing *each pair* of an image of class 1 and an image of class 0, as in the equation above.
+#
+# > **Hint** `s1[:, None] > s0[None, :]` compares all pairs at once. Do not forget the ties.
+
+
+# %% tags=["exercise"]
+def auc_by_pairs(labels, scores):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def auc_by_pairs(labels, scores):
+    s1, s0 = scores[labels == 1][:, None], scores[labels == 0][None, :]
+    return float(np.mean((s1 > s0) + 0.5 * (s1 == s0)))
+
+
+# %%
+check.exercise("03.3", auc_by_pairs)
+
+# %% [markdown]
+# ## In this lesson we
+#
+# - made features by hand from intensities, texture and edges, and saw what each can and cannot see;
+# - put scaling and model into one pipeline, chose among fifteen on validation, and tested the winner once;
+# - saw that a family of features helps where its assumptions hold, and hardly where they do not;
+# - compared learning curves of a classical model and a network on the same patients;
+# - judged three claims by intervals, and kept the answer that came out.
+#
+# Nothing here is a medical device.
+#
+# ## References
+#
+# - R. J. Gillies, P. E. Kinahan, H. Hricak: Radiomics: images are more than pictures, they are data, *Radiology* 278
+#   (2016) 563-577.
+# - R. J. Hyndman, Y. Fan: Sample quantiles in statistical packages, *The American Statistician* 50 (1996) 361-365.
+# - R. M. Haralick, K. Shanmugam, I. Dinstein: Textural features for image classification, *IEEE Transactions on Systems,
+#   Man, and Cybernetics* SMC-3 (1973) 610-621.
+# - N. Dalal, B. Triggs: Histograms of oriented gradients for human detection, *CVPR* 2005, 886-893.
+# - C. Cortes, V. Vapnik: Support-vector networks, *Machine Learning* 20 (1995) 273-297.
+# - J. H. Friedman: Greedy function approximation: a gradient boosting machine, *Annals of Statistics* 29 (2001)
+#   1189-1232.
+# - J. A. Hanley, B. J. McNeil: The meaning and use of the area under a receiver operating characteristic (ROC) curve,
+#   *Radiology* 143 (1982) 29-36.
+# - B. Efron, R. J. Tibshirani: *An Introduction to the Bootstrap*, Chapman & Hall 1993.
