@@ -462,7 +462,7 @@ from keras import layers
 def build_network(network_seed):
     keras.utils.set_random_seed(network_seed)
     x = inputs = layers.Input(data.image_shape)
-    for filters, step in ((16, 2), (32, 1), (64, 2), (64, 2)):
+    for filters, step in ((16, 2), (16, 1), (32, 2), (64, 2)):
         settings = {"strides": step, "padding": "same", "kernel_initializer": "he_normal"}
         x = layers.Conv2D(filters, 3, **settings)(x)
         x = layers.BatchNormalization(momentum=0.9)(x)
@@ -492,8 +492,8 @@ def train_network(images, labels, network_seed):
 
 # %%
 def outputs_of(network, images):
-    """Outputs for all images, 120 at a time to save memory."""
-    parts = [network(images[i : i + 120], training=False) for i in range(0, len(images), 120)]
+    """Outputs for all images, 60 at a time to save memory."""
+    parts = [network(images[i : i + 60], training=False) for i in range(0, len(images), 60)]
     return np.concatenate([np.asarray(part) for part in parts])
 
 
