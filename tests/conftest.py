@@ -19,7 +19,7 @@ def real_data() -> Path:
     """Folder with real images; the test is skipped on a machine that has none."""
     folder = Path(os.environ.get("MEDLIB_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip("no real images here: set MEDLIB_TEST_DATA to a folder with busi/ and medmnist/")
+        pytest.skip("no real images: set MEDLIB_TEST_DATA to a folder with busi/ and medmnist/")
     return folder
 
 

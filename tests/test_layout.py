@@ -7,10 +7,23 @@ import sys
 import time
 
 # A module may import only modules that stand before it.
-ORDER = (
-    "errors files simulation preprocessing datasets models training evaluation plotting ledger "
-    "check runs lessons console cli"
-).split()
+ORDER = [
+    "errors",
+    "files",
+    "simulation",
+    "preprocessing",
+    "datasets",
+    "models",
+    "training",
+    "evaluation",
+    "plotting",
+    "ledger",
+    "check",
+    "runs",
+    "lessons",
+    "console",
+    "cli",
+]
 
 
 def _modules(repository):
