@@ -282,19 +282,19 @@ top["correlation"] = correlation[pairs][closest].round(2)
 top
 
 # %%
-shown = [name for pair in zip(first[:6], second[:6], strict=True) for name in pair]
+shown = [name for pair in zip(first, second, strict=True) for name in pair]
 gallery = [resize_image(pixels[name][..., None] / 255, (64, 64)) for name in shown]
 titles = [f"pair {number // 2 + 1}: {name[:-4]}" for number, name in enumerate(shown)]
 fig = plotting.image_grid(np.stack(gallery), titles=titles, columns=4)
 plotting.show(
     fig,
-    alt="The six closest pairs, two in a row. On simbrain pairs 1 to 4 show the same image twice: exact, "
-    "with a small cross drawn into it, or brighter. Pairs 5 and 6 are different patients.",
+    alt="The eight closest pairs, two in a row. On simbrain pairs 1 to 4 plainly show the same image "
+    "twice: exact, with a small cross drawn into it, or brighter. The others need a second look.",
 )
 
 # %% [markdown]
-# To the eye the matter is clear: on `simbrain` the first four pairs are copies, the others are two patients who resemble
-# each other. The numbers alone would not have told where to stop.
+# On `simbrain` the first four pairs are plainly copies. With the others one has to look twice: the same brain, or one that
+# resembles it? Decide for each before you read on. The numbers alone would not have told where to stop.
 #
 # ### The key
 #
