@@ -334,14 +334,18 @@ baseline_answers = baseline.predict(test.images)
 # ### The network
 #
 # Three blocks of **convolution** and **max pooling**, then two **dense** layers: the listing's
-# architecture with its last layer repaired. This is the only place in the course where it is written
-# out; later it is `medlib.models.build("cnn", ...)`.
+# architecture with its last layer repaired. Before them each channel is **standardised**: its mean becomes 0 and its
+# standard deviation 1, with statistics of the training images only (lesson 02). The layer that does it is part of
+# the network, so nobody can forget it later. This is the only place in the course where the network is written out;
+# later it is `medlib.models.build("cnn", ...)`, which leaves the standardisation to you.
 
 # %%
 keras.utils.set_random_seed(seed)
+mean, variance = train.images.mean(axis=(0, 1, 2)), train.images.var(axis=(0, 1, 2))
 network = keras.Sequential(
     [
         layers.Input(images.image_shape),
+        layers.Normalization(mean=mean, variance=variance),
         layers.Conv2D(32, 3, padding="same", activation="relu"),
         layers.MaxPooling2D(),
         layers.Conv2D(64, 3, padding="same", activation="relu"),
@@ -385,7 +389,9 @@ for size in (28, 64, 224):
 # **AUC** are measured on the validation patients. The AUC (area under the receiver operating
 # characteristic) is the probability that a random image of class 1 gets a higher score than a random one of
 # class 0: 0.5 is guessing, 1 is perfect. **Early stopping** ends the training when the validation AUC has
-# not improved for five epochs, and keeps the weights of the best one.
+# not improved for three epochs, and keeps the weights of the best one. It begins to count after the eighth epoch: this
+# network stands still at first, for some epochs, and a rule without patience would stop it there.
+# (Lesson 12 shows what better initial weights and normalisation do about that.)
 
 # %%
 network.compile(
@@ -393,8 +399,9 @@ network.compile(
     loss="binary_crossentropy",
     metrics=[keras.metrics.AUC(name="auc")],
 )
+warm_up = min(8, epochs - 1)
 stop = keras.callbacks.EarlyStopping(
-    monitor="val_auc", mode="max", patience=5, restore_best_weights=True
+    "val_auc", mode="max", patience=3, start_from_epoch=warm_up, restore_best_weights=True
 )
 tell = keras.callbacks.LambdaCallback(
     on_epoch_end=lambda epoch, logs: print(
@@ -404,7 +411,8 @@ tell = keras.callbacks.LambdaCallback(
 )
 
 # %% [markdown]
-# > **Predict** The training loss will fall with every epoch. Will the validation loss?
+# > **Predict** A network that always answers 1/2 has a loss of $-\log \tfrac12 = 0.693$. How long will ours stay
+# > there? And once the training loss falls, will the validation loss follow?
 
 # %%
 history = network.fit(
@@ -416,7 +424,7 @@ history = network.fit(
     validation_data=(validation.images, validation.labels),
     callbacks=[stop, tell],
 ).history
-best = int(np.argmax(history["val_auc"]))
+best = warm_up + int(np.argmax(history["val_auc"][warm_up:]))
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2))
@@ -443,9 +451,9 @@ ledger.record("05/auc_gap", gap, parameters, limits=(-1, 1))
 
 # %%
 ledger.say(
-    "Training and validation part: after the last epoch the AUC on the training images is {auc_gap:.2f} "
-    "higher than on the validation images. That gap is **overfitting**: the network has begun to "
-    "remember its patients. Epoch {best_epoch:.0f} was best on validation, and its weights are kept."
+    "After the last epoch the AUC on the training images minus that on the validation images is "
+    "{auc_gap:+.2f}. A positive gap is **overfitting**: the network has begun to remember its patients. "
+    "Epoch {best_epoch:.0f} was best on validation, and its weights are kept."
 )
 
 # %% [markdown]
