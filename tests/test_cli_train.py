@@ -82,7 +82,9 @@ def test_training_shows_metrics_with_intervals_and_where_things_are(finished):
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_interrupted_then_killed_it_ends_with_the_same_weights(finished, images, tmp_path):
     out = tmp_path / "run"
-    process = medlib(*train_arguments(images, out))
+    # A background job of a shell ignores Ctrl-C, and so would its children, if not told otherwise.
+    listens = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    process = medlib(*train_arguments(images, out), **listens)
     wait_for(out / runs.CHECKPOINT, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
