@@ -45,8 +45,8 @@ parameters = {"n_subjects": n_subjects, "image_size": image_size, "epochs": epoc
 # ## What this course is, and is not
 #
 # **It is** a course you can run. Every number in these pages was computed by the cell above it, on two CPU cores
-# and without the internet, and is checked each time the course changes. Numbers that come from training carry an
-# interval or the spread over several runs. When a result contradicts the story one expects, the result stays.
+# and without the internet, and every lesson is run again each time the course changes. A test result carries an
+# interval over patients; the spread over several trainings is not yet shown everywhere. When a result contradicts the story one expects, the result stays.
 #
 # **It is not** a medical device, nor medical advice. The images that are always there, a set called `simbrain`, are
 # *simulated* from one template of a human brain: good for learning methods, useless for claims about patients.

@@ -28,7 +28,7 @@
 # - measure it once on test patients, with intervals, next to two simple baselines;
 # - look at what it misses, save it, load it and use it on new images.
 #
-# Reading: about 40 min · running: about 80 s · builds on: 02 (splitting by patient), 04 (convolution, sigmoid,
+# Reading: about 40 min · running: about 90 s · builds on: 02 (splitting by patient), 04 (convolution, sigmoid,
 # cross-entropy)
 
 # %% tags=["install"]
@@ -767,7 +767,7 @@ check.exercise("05.3", labels_of)
 # - showed that code can run without learning: softmax over one unit, a loss that is zero, labels in
 #   another order than the images, one picture, no test set;
 # - kept file, label, patient and split in one row of one table;
-# - chose the epoch on validation patients and touched the test patients once;
+# - chose the epoch on validation patients, and said where the test patients had been looked at before;
 # - reported an interval over patients next to a majority and a classical baseline, and the spread over seeds;
 # - saw which tumours are missed, and that a forgotten scaling step gives wrong answers silently.
 #
