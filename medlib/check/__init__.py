@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from medlib.errors import UsageError
 
 CHECK_MIME = "application/vnd.medlib.check+json"
+NOTHING = "not yet. Your function returns nothing: is a `return` missing?"
 EMPTY = "nothing to check yet: write your answer in place of the dots, run its cell, then this one."
 
 _checks: dict[str, Callable] = {}
@@ -31,6 +32,10 @@ class _WrongError(Exception):
 
 class _EmptyError(Exception):
     """A stub that nobody has filled in."""
+
+
+class _NothingError(Exception):
+    """A function without a result."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ def verdict(name: str, answer) -> Verdict:
         function(_answered(answer))
     except _EmptyError:
         return Verdict("empty", EMPTY)
+    except _NothingError:
+        return Verdict("wrong", NOTHING)
     except _WrongError as wrong:
         return Verdict("wrong", f"not yet. {wrong}")
     except NotImplementedError:
@@ -138,7 +145,7 @@ def _find(name: str) -> Callable:
 
 
 def _answered(answer):
-    """Return the answer; a function that returns nothing counts as not filled in."""
+    """Return the answer; a function that returns the dots counts as not filled in."""
     if answer is None or answer is ...:
         raise _EmptyError
     if not callable(answer):
@@ -146,8 +153,10 @@ def _answered(answer):
 
     def answered(*arguments, **named):
         result = answer(*arguments, **named)
-        if result is None or result is ...:
+        if result is ...:
             raise _EmptyError
+        if result is None:
+            raise _NothingError
         return result
 
     return answered

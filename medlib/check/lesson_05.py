@@ -12,7 +12,7 @@ def threshold(answer):
     labels = np.array([1] * 10 + [0] * 10)
     tumours = np.array([0.95, 0.9, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.1])
     probabilities = np.concatenate([tumours, np.linspace(0.02, 0.22, 10)])
-    for sensitivity, best in ((0.9, 0.3), (0.5, 0.7), (1.0, 0.1)):
+    for sensitivity, best in ((0.9, 0.3), (0.5, 0.7), (1.0, 0.1), (0.85, 0.3)):
         found = float(answer(labels, probabilities, sensitivity))
         reached = np.mean(tumours >= found)
         where = f"With ten tumours and sensitivity={sensitivity},"
@@ -23,8 +23,8 @@ def threshold(answer):
         )
         check.that(
             found >= best - 1e-9,
-            f"{where} a higher threshold would still find enough of them. Do you look at images "
-            "with label 1 only?",
+            f"{where} a higher threshold would still find enough of them. Does yours equal one of "
+            "the probabilities, and do you look at images with label 1 only?",
         )
     shuffled = np.random.default_rng(0).permutation(20)
     again = float(answer(labels[shuffled], probabilities[shuffled], 0.9))
@@ -36,13 +36,22 @@ def weights(answer):
     """Check the number of weights of the network of lesson 05."""
 
     def count(size, channels, *, bias=1):
+        last = 128 + bias
+        return count_without_last(size // 8, channels, bias=bias) + last
+
+    def count_without_last(side, channels, *, bias=1):
         widths = (channels, 32, 64, 128)
         total = sum((9 * a + bias) * b for a, b in zip(widths[:-1], widths[1:], strict=True))
-        return total + ((size // 8) ** 2 * 128 + bias) * 128 + 128 + bias
+        return total + (side**2 * 128 + bias) * 128
 
     found = answer(64, 3)
     check.that(found != count(64, 3, bias=0), "Nearly: each unit also has a bias.")
     check.that(found != count(512, 3), "The feature map gets smaller: what does pooling do to it?")
+    check.that(found != count_without_last(8, 3), "Nearly: is the last layer counted?")
+    check.that(
+        found != count_without_last(6, 3) + 129,
+        'The convolutions keep the size of their input: padding="same".',
+    )
     check.that(found == count(64, 3), "It is wrong for 64 x 64 pixels and 3 channels.")
     check.that(answer(64, 1) == count(64, 1), "It is wrong for one channel: which layer sees them?")
     check.that(answer(224, 3) == count(224, 3), "It is wrong for 224 x 224 pixels.")

@@ -16,12 +16,16 @@ WRONG = {
     "05.1": {
         "all images": lambda y, p, s: np.sort(p)[::-1][int(np.ceil(s * len(p))) - 1],
         "wrong end": lambda y, p, s: np.sort(p[y == 1])[int(np.ceil(s * sum(y == 1))) - 1],
+        "rounded down": lambda y, p, s: np.sort(p[y == 1])[::-1][int(s * sum(y == 1)) - 1],
+        "quantile": lambda y, p, s: np.quantile(p[y == 1], 1 - s),
         "zero": lambda y, p, s: 0.0,
         "order": lambda y, p, s: p[: int(sum(y))][int(np.ceil(s * sum(y))) - 1],
     },
     "05.2": {
         "no biases": lambda size, channels: _weights(size // 8, channels, bias=0),
         "no pooling": lambda size, channels: _weights(size, channels),
+        "no last layer": lambda size, channels: _weights(size // 8, channels) - 129,
+        "no padding": lambda size, channels: _weights((size - 14) // 8, channels),
         "three channels": lambda size, channels: _weights(size // 8, 3),
         "no rounding": lambda size, channels: _weights(size / 8, channels),
     },
