@@ -74,7 +74,7 @@ class Band:
 
 def record(
     name: str, value: float, parameters: dict, *, limits: tuple[float, float] | None = None
-) -> float:
+) -> None:
     """Record a number measured by a lesson, and check it against its band.
 
     Parameters
@@ -88,11 +88,6 @@ def record(
     limits : tuple of float, optional
         The lowest and highest possible value, such as (0, 1) for an accuracy. The band is clipped
         to them.
-
-    Returns
-    -------
-    float
-        The value.
 
     Raises
     ------
@@ -124,7 +119,6 @@ def record(
             advice="If the change is meant, calibrate the lesson again and say why in the commit: "
             f"medlib calibrate {name[:2]}",
         )
-    return value
 
 
 def say(template: str, **values) -> None:

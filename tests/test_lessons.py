@@ -41,8 +41,8 @@ SEEDED = """\
 seed = 0
 # %%
 from medlib import ledger
-value = ledger.record("93/value", 0.5 + seed / 100, {"seed": seed}, limits=(0, 1))
-_ = ledger.record("93/count", 12, {"seed": seed})
+ledger.record("93/value", 0.5 + seed / 100, {"seed": seed}, limits=(0, 1))
+ledger.record("93/count", 12, {"seed": seed})
 """
 
 
@@ -87,6 +87,16 @@ def test_building_twice_gives_the_same_bytes(course):
     assert len(before) == 2
     lessons.build(lessons.find(course), report=lambda line: None)
     assert {path: path.read_bytes() for path in course.rglob("*.ipynb")} == before
+
+
+def test_a_kernel_that_is_killed_is_one_error_and_nothing_is_lost(course):
+    before = _notebook(course)
+    (lesson,) = lessons.find(course)
+    kill = "print(noise.shape[1:])\nimport os\nos.kill(os.getpid(), 9)"
+    lesson.path.write_text(lesson.path.read_text().replace("print(noise.shape[1:])", kill))
+    with pytest.raises(RunError, match=r"90_noise.*kernel died.*memory"):
+        lessons.build(lessons.find(course), report=lambda line: None)
+    assert _notebook(course) == before
 
 
 def test_an_edit_changes_one_cell_id(course):

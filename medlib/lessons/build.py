@@ -108,7 +108,7 @@ def clean_outputs(notebook) -> None:
 def _execute(lesson: Lesson, *, solved: bool):
     """Execute in an empty folder, as a reader's copy would be."""
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     notebook = lesson.read(solved=solved)
     figures = {} if solved else {"MEDLIB_FIGURES": str(lesson.root / "figures")}
@@ -128,8 +128,12 @@ def _execute(lesson: Lesson, *, solved: bool):
         except CellTimeoutError:
             limit = f"at most {TIMEOUT_SECONDS} s a cell"
             raise RunError(lesson.name, expected=limit, found="a cell that went on") from None
-        except DeadKernelError:
-            raise RunError(lesson.name, found="the kernel died (out of memory?)") from None
+        except RuntimeError:  # nbclient's DeadKernelError, and kernels that die before they answer
+            raise RunError(
+                lesson.name,
+                found="the kernel died",
+                advice="It may have run out of memory: close other programs and try again",
+            ) from None
     clean_outputs(notebook)
     return notebook
 

@@ -33,7 +33,7 @@ noise = generator.normal(0, 1, (scans, 32, 32))
 parameters = {"scans": scans, "seed": seed}
 
 # %%
-error = ledger.record("90/error", noise.mean(axis=0).std(), parameters, limits=(0, 10))
+ledger.record("90/error", noise.mean(axis=0).std(), parameters, limits=(0, 10))
 ledger.record("90/pixels", noise[0].size, parameters)
 ledger.say("The mean of the scans has an error of **{error:.2f}**.")
 
