@@ -20,7 +20,8 @@ def moving_kernel(answer):
     steps[-1, -1] = "moves up and to the left: in which direction does the kernel look?"
     for step, what in steps.items():
         copy = np.roll(image, step, axis=(0, 1))[2:-2, 2:-2]
-        check.that(not np.allclose(moved, copy), f"With your kernel the image {what}.")
+        end = "" if what.endswith("?") else "."
+        check.that(not np.allclose(moved, copy), f"With your kernel the image {what}{end}")
     check.that(
         np.isclose(kernel.sum(), 1),
         f"Your weights add up to {kernel.sum():g}, which changes the brightness of the image.",
@@ -40,7 +41,8 @@ def max_pool_gradient(answer):
     gradient = rng.uniform(1, 2, (2, 2, 3, 3)) * rng.choice([-1, 1], (2, 2, 3, 3))
     found = np.asarray(answer(x.copy(), gradient.copy()), dtype=float)
     check.that(
-        found.shape == x.shape, f"The gradient must have the shape of x, {x.shape}: {found.shape}."
+        found.shape == x.shape,
+        f"The gradient must have the shape of x, {x.shape}; yours has {found.shape}.",
     )
     blocks = found.reshape(2, 2, 2, 3, 2, 3)
     values = x.reshape(2, 2, 2, 3, 2, 3)
@@ -71,6 +73,9 @@ def plan(answer):
     for name, size in pairs:
         known = (name == "convolution" and int(size) == size >= 1) or (name, size) == ("pooling", 2)
         check.that(known, f"{(name, size)} is not a layer here; {form} is wanted.")
+    sides = {size for name, size in pairs if name == "convolution"}
+    check.that(sides <= {3, 5}, "Use kernels of side 3 or 5.")
+    check.that(pairs[0][0] == "convolution", "The first layer must be a convolution.")
     field, stride, channels, weights = 1, 1, 3, 0
     for name, size in pairs:
         field += (size - 1) * stride

@@ -10,30 +10,6 @@ from PIL import Image
 from medlib import check
 from medlib.check import lesson_02
 from medlib.datasets.structure import MedicalDataset, Split
-from medlib.lessons.source import Lesson
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-LESSON = Lesson(REPOSITORY / "lessons" / "02_preprocessing.py")
-NAMES = {"02.1": "conflicting_rows", "02.2": "zscore_in_brain", "02.3": "test_images_of"}
-
-
-def answers(tag: str) -> dict:
-    """Run the lesson's cells of a tag and return the answers by exercise."""
-    namespace = {"np": np, "pd": pd}
-    for cell in LESSON.read(solved=tag == "solution").cells:
-        if tag in cell.metadata.get("tags", []):
-            exec(cell.source, namespace)
-    return {exercise: namespace[name] for exercise, name in NAMES.items()}
-
-
-@pytest.mark.parametrize("exercise", NAMES)
-def test_the_solution_is_correct(exercise):
-    assert check.verdict(exercise, answers("solution")[exercise]).state == "correct"
-
-
-@pytest.mark.parametrize("exercise", NAMES)
-def test_the_stub_is_empty(exercise):
-    assert check.verdict(exercise, answers("exercise")[exercise]).state == "empty"
 
 
 def all_copies(hashes, labels):
