@@ -28,7 +28,7 @@
 # - explain sigmoid, softmax and cross-entropy, and why their gradient is simply $p - y$;
 # - measure when a shifted image gives a shifted answer, and when it does not.
 #
-# **Reading:** about 50 min · **running:** about 20 s on two CPU cores · **builds on:** Python and
+# **Reading:** about 90 min · **running:** about 20 s on two CPU cores · **builds on:** Python and
 # NumPy; 01 (what a grey value in a magnetic resonance image means) helps
 
 # %% tags=["install"]
@@ -106,6 +106,9 @@ ledger.say("Shape {shape}, one pixel is {mm:.1f} mm wide, values from {low:.2f} 
 # kernel (Goodfellow, Bengio and Courville 2016, equation 9.6, there without bias). Then move the kernel by one
 # pixel and do it again.
 #
+# Laid this way, output $(i, j)$ belongs to the pixel under the kernel's middle. With `same` padding (below) the two get
+# the same index.
+#
 # The kernel below subtracts what is left of a pixel from what is right of it. (It is Sobel's: the middle
 # row counts twice.)
 
@@ -116,7 +119,7 @@ right_minus_left
 # %% [markdown]
 # We try it on 5 x 5 pixels at the left edge of the brain, where dark background meets bright tissue.
 # (The images hold the brain alone: the skull has been taken away, as is often done.)
-#
+
 # %%
 row = image_size // 2
 left = int(np.flatnonzero(brain[row] > 0.3)[0]) - 2
@@ -129,12 +132,12 @@ output = np.array([[np.sum(patch[i : i + 3, j : j + 3] * right_minus_left) for j
 # A helper draws a table of numbers in colour.
 
 # %%
-def number_table(ax, values, title, box=None, limit=1.0):
+def number_table(ax, values, title, box=None, limit=1.0, digits=2):
     """Draw a small table of numbers on its colours, with a box around some of them."""
     ax.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
     for (i, j), value in np.ndenumerate(values):
         colour = "white" if abs(value) > 0.7 * limit else "black"
-        ax.text(j, i, f"{round(value, 2) + 0:.2f}", color=colour, ha="center", va="center", fontsize=13)
+        ax.text(j, i, f"{round(value, digits) + 0:.{digits}f}", color=colour, ha="center", va="center", fontsize=13)
     if box:
         ax.add_patch(plt.Rectangle(box[0], *box[1], fill=False, edgecolor="black", linewidth=3))
     ax.set(title=title, xticks=[], yticks=[])
@@ -148,7 +151,7 @@ def number_table(ax, values, title, box=None, limit=1.0):
 fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.8))
 number_table(axes[0, 0], patch, "image x", box=((0.5, 0.5), (3, 3)))
 number_table(axes[0, 1], right_minus_left, "kernel w")
-number_table(axes[1, 0], products, f"x times w: sum {products.sum():.2f}")
+number_table(axes[1, 0], products, f"x times w: sum {products.sum():.2f}", digits=3)
 number_table(axes[1, 1], output, "output y", box=((0.5, 0.5), (1, 1)))
 plotting.show(fig, alt="Four tables of numbers: 5 by 5 pixels with a 3 by 3 window marked, the kernel, the nine "
               "products of window and kernel, and the 3 by 3 output whose middle number is their sum. "
@@ -157,7 +160,7 @@ plotting.show(fig, alt="Four tables of numbers: 5 by 5 pixels with a 3 by 3 wind
 # %% [markdown]
 # The nine products below left add up to the framed number below right. A 3 x 3 kernel fits on 5 pixels at
 # three places, so the output has three rows and columns. Where the picture gets brighter to the right the output is
-# positive (orange), where it gets darker negative (purple).
+# positive (orange). Where it got darker it would be negative (purple).
 #
 # Written out as a program, the equation is four nested sums; NumPy does the inner two.
 
@@ -215,7 +218,7 @@ print("our program    = convolve2d with the kernel turned:",
       np.allclose(edges, signal.convolve2d(brain, turned_kernel, mode="valid")))
 
 # %% [markdown]
-# Keras's convolution is a cross-correlation, and so is that of the other deep-learning libraries. For a network it
+# Keras's convolution is a cross-correlation, and so is PyTorch's. For a network it
 # makes no difference: the weights are learnt, and a flipped kernel can be learnt as easily. It does
 # make a difference when you type in a kernel from a book. From here on we say convolution, as everybody does.
 #
@@ -232,6 +235,8 @@ print("our program    = convolve2d with the kernel turned:",
 #
 # > **Predict** In a flat region all pixels are equal. What is the output there, for weights that add up to 1? To
 # > 0? Which kernel will show the outline of the brain, and which the noise?
+#
+# Below, `mode="same"` puts zeros around the image so that the output keeps its size; more on that soon.
 
 # %%
 blur = np.full((5, 5), 1 / 25)
@@ -280,6 +285,7 @@ plotting.show(fig, alt="Outputs of three kernels whose weights add up to zero; g
 # $$o = \left\lfloor \frac{h + 2m - k}{s} \right\rfloor + 1$$
 #
 # Keras offers two choices: `padding="valid"` is $m = 0$; `padding="same"` pads just so much that $o = h / s$, rounded up.
+# (In Python `-(-a // b)` is a / b rounded up.)
 #
 # > **Predict** An image of 64 pixels, a 3 x 3 kernel, stride 2, `"valid"`: what is the side of the output?
 
@@ -294,8 +300,9 @@ for k, s in ((3, 1), (3, 2), (5, 2), (7, 4)):
 print(pd.DataFrame(rows).to_string(index=False))
 
 # %% [markdown]
-# Keras agrees with both formulas. With a 3 x 3 kernel and stride 2, `"same"` needs one row of zeros in total, which
-# cannot be put on both sides. TensorFlow puts it *below and right*; other libraries pad both sides. The same weights then give another answer, without any error. Keep
+# Keras agrees with both formulas. With a 3 x 3 kernel and stride 2, `"same"` needs one row of zeros in total on
+# an image of even side, which cannot be put on both sides. TensorFlow puts it *below and right*; PyTorch's padding of 1
+# puts a row on both sides. The same weights then give another answer, without any error. Keep
 # that in mind when you move a network from one library to another.
 #
 # ### Channels
@@ -306,9 +313,9 @@ print(pd.DataFrame(rows).to_string(index=False))
 #
 # $$y_{nijf} = b_f + \sum_{c} \sum_{u,v} x_{n,\;is+u,\;js+v,\;c}\; w_{uvcf}$$
 #
-# In NumPy: `sliding_window_view` gives every window of the image without copying it, and `einsum` does the sum
-# whose indices we write down: the letters before the arrow name the axes of its two arrays, and a letter that is missing
-# after the arrow is summed over.
+# In NumPy: `sliding_window_view` gives every window of the image without copying it. `einsum` does the sum whose indices
+# we write down. The letters before the arrow name the axes of its two arrays; a letter missing after the arrow is summed
+# over.
 
 # %%
 from numpy.lib.stride_tricks import sliding_window_view
@@ -495,6 +502,11 @@ plotting.show(fig, alt="Left: mean size of the gradient of one output with respe
               "out inside a square of 22 pixels, and outside it is zero. Right: the T2 slice with the receptive "
               "fields of the three convolutions, 3, 8 and 18 pixels.")
 
+# %% [markdown]
+# Left: the square after the last pooling. Right: after each convolution, drawn around the middle of the image.
+# `ledger.record`, below, notes a result so that later runs can be compared with it. The *band* is where runs with other
+# seeds fell.
+
 # %%
 inner = influence[30:42, 30:42].sum() / influence.sum()
 ledger.record("04/inner_influence", inner, parameters, limits=(0, 1))
@@ -670,17 +682,19 @@ plotting.show(fig, alt="The nine weights after 10, 100 and 1000 steps of gradien
 
 # %%
 blurred, blurred_error = learn_kernel(filtered["blur"], steps=(1000,))
+its_kernel = blurred["after 1000 steps"]
+on_sharp = difference(correlate_by_loops(brain, its_kernel), edges)
 ledger.say(
     "From the slice: outputs off by {a:.1%}, weights off by {b:.1%}. From the blurred slice: outputs off by {c:.1%}, "
-    "**weights off by {d:.0%}**.",
+    "**weights off by {d:.0%}**. On the sharp slice the outputs of that kernel are off by {e:.0%}.", e=on_sharp,
     a=output_error, b=difference(learnt["after 1000 steps"], right_minus_left),
-    c=blurred_error, d=difference(blurred["after 1000 steps"], right_minus_left),
+    c=blurred_error, d=difference(its_kernel, right_minus_left),
 )
 
 # %% [markdown]
-# In a blurred image neighbouring pixels are so alike that it hardly matters which of them gets the weight. The
-# outputs come out nearly right with a kernel that is not the one we had in mind, and that would be wrong on sharp images. Keep
-# this: being right on the examples does not prove that a network works as you think. Only other images can show it.
+# In a blurred image neighbouring pixels are so alike that it hardly matters which of them gets the weight. Descent is then
+# very slow: after 1000 steps the blurred outputs are nearly right, and the kernel is not. Many more steps would bring it
+# nearer. Keep this: being right on the examples does not prove that a network works as you think. Only other images can show it.
 #
 # ## From scores to probabilities
 #
@@ -722,7 +736,7 @@ with np.errstate(over="ignore", invalid="ignore"):
 # > **Predict** For two classes one can use two scores with softmax, or one score with sigmoid. Which is the more
 # > powerful?
 #
-# Divide numerator and denominator by $e^{z_1}$:
+# Number the two classes 0 and 1, and divide numerator and denominator by $e^{z_1}$:
 #
 # $$p_1 = \frac{e^{z_1}}{e^{z_0} + e^{z_1}} = \frac{1}{1 + e^{-(z_1 - z_0)}} = \sigma(z_1 - z_0)$$
 
@@ -756,13 +770,14 @@ for p in (0.99, 0.5, 1 / 3, 0.01, 0.0001):
 #
 # ### Why the gradient is $p - y$
 #
-# Put softmax into cross-entropy. With $t$ the true class, the logarithm takes the fraction apart:
+# Put softmax into cross-entropy. With $c$ the true class, the logarithm takes the fraction apart:
 #
-# $$L = -z_t + \log \sum_{j} e^{z_j} \qquad\Rightarrow\qquad \frac{\partial L}{\partial z_k} = \frac{e^{z_k}}{\sum_j
+# $$L = -z_c + \log \sum_{j} e^{z_j} \qquad\Rightarrow\qquad \frac{\partial L}{\partial z_k} = \frac{e^{z_k}}{\sum_j
 # e^{z_j}} - y_k = p_k - y_k$$
 #
 # The exponential and the logarithm cancel, and what is left is simply the error: what was said minus what is true
-# (Bishop 2006, section 4.3.4). For one score with sigmoid it is $p - y$ as well. The symmetric differences from above can check that too.
+# (Bishop 2006, section 4.3.4). For one score with sigmoid it is $p - y$ as well. The symmetric differences from above
+# check it for softmax.
 
 # %% tags=["nbval-check-output"]
 z, y = rng.normal(size=5), np.eye(5)[2]
@@ -770,7 +785,8 @@ by_differences = differences(lambda: -np.log(softmax(z) @ y), z, 1e-5)
 print("p - y equals the differences to 1e-8:", bool(np.abs(softmax(z) - y - by_differences).max() < 1e-8))
 
 # %% [markdown]
-# Why not the squared error $\frac{1}{2}(p - y)^2$, which looks simpler? With a sigmoid its gradient is $(p - y)\,p\,(1 - p)$.
+# Why not the squared error $\frac{1}{2}(p - y)^2$, which looks simpler? The sigmoid has the derivative
+# $p\,(1 - p)$, so the gradient is $(p - y)\,p\,(1 - p)$.
 #
 # > **Predict** The truth is $y = 1$ and the network is sure of the opposite: $z = -8$. Under which of the two losses does it
 # > learn faster?
@@ -826,14 +842,16 @@ pd.DataFrame(rows).map("{:.0%}".format)
 
 # %% [markdown]
 # Every kernel follows a shift: that is built into the sliding. A mirror image or a turn is followed only by kernels that
-# look the same after it, as blur and detail do. An edge filter gives another picture altogether. So a network is
+# look the same after it, as blur and detail do. An edge filter does not: mirrored, right minus left becomes left
+# minus right, and turned it shows other edges. (The numbers are the size of the difference, relative to the result; 200 %
+# is the same picture with the opposite sign.) So a network is
 # *not* prepared for a patient who lies turned: it has to see such images in training (lesson 11 makes them), or be
 # built for it (Cohen and Welling 2016).
 #
 # ### The border
 #
 # The canvas was chosen so that the border played no part. Now we cut two squares out of the slice, one four pixels further
-# down and right, send both through three layers with random weights, and compare the outputs *where the squares
+# down and right. We send both through three layers with random weights and compare the outputs *where the squares
 # overlap*. The layers are our own NumPy functions.
 
 # %%
@@ -935,8 +953,10 @@ pd.DataFrame(rows).T.map("{:.0%}".format)
 # ## A network that learns its filters
 #
 # All pieces are together: convolution, rectifier, pooling, softmax, cross-entropy, gradient. For a last experiment we
-# need a task. What the header of an image file says about it is not always right (Güld and others 2002), so let a network tell
-# from a single slice whether it is T1, T2 or FLAIR. We make the task harder by giving every slice the
+# need a task. An image file carries a text, its **header**, that should name the contrast. It is not always right (Güld and
+# others 2002). So let a network tell T1, T2 and FLAIR apart from the slice alone. (Lesson 00 set this task; now every
+# step of it is known.) `simbrain` deals its patients into training, validation and test, and each slice gives three
+# images. Validation is not needed here: we choose nothing. We make the task harder by giving every slice the
 # same mean and spread: brightness alone will not do.
 
 # %%
@@ -954,8 +974,8 @@ print(len(train_labels), "training and", len(test_labels), "test images; patient
       len(set(data.train.subjects) & set(data.test.subjects)))
 
 # %% [markdown]
-# The network is as small as it can be: one layer of eight 7 x 7 kernels, ReLU, **global max pooling** (the largest
-# answer of each kernel, wherever in the image), three scores. `Adam` is a refined gradient descent (lesson 12). It
+# The network is small: one layer of eight 7 x 7 kernels, ReLU, **global max pooling** (the largest answer of each kernel,
+# wherever in the image), three scores. `Adam` is a refined gradient descent (lesson 12). It
 # uses a random **batch** of 32 images for each step; one pass over all training images is an **epoch**. "Sparse" categorical
 # cross-entropy is the one from above, for labels given as 0, 1 or 2.
 #
@@ -987,8 +1007,8 @@ ledger.say(
 # %% [markdown]
 # How good is it on patients that it has not seen? Beside it stands a baseline, **logistic regression** (softmax on a
 # weighted sum of a few numbers), which gets two numbers of each image, mean and spread of the brightness *before* we
-# made them equal. Slices of one patient are alike, so the intervals come from a **bootstrap** that draws whole
-# patients with replacement (Efron and Tibshirani 1993).
+# made them equal. Slices of one patient are alike. So we draw whole patients with replacement, compute the accuracy of
+# each draw, and keep the range of the middle 95 %: a **bootstrap** interval (Efron and Tibshirani 1993; lesson 02).
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -1045,7 +1065,8 @@ mixed = np.sum((answers["network"][wrong] != 1) & (test_labels[wrong] != 1))
 ledger.say("Of the {n} errors, {mixed} are between T1 and FLAIR.", n=len(wrong), mixed=mixed)
 
 # %% [markdown]
-# T1 and FLAIR have in common that fluid is dark; in T2 it is bright. Would you have told the following apart?
+# T1 and FLAIR have in common that fluid is dark; in T2 it is bright. Would you have told the following apart? (Grey is in
+# standard deviations. Small bright dots in FLAIR are simulated spots of the white matter, which healthy people have too.)
 
 # %%
 wrong = wrong[:6]
@@ -1064,27 +1085,28 @@ if len(wrong):
 filters, biases = network.layers[0].get_weights()
 shown = contrast_task(data.train.take([example]))[0][1:2]  # our T2 slice
 responses = np.maximum(convolve(shown, filters, biases), 0)
-limit, brightest = np.abs(filters).max(), responses.max()
+limit = np.abs(filters).max()
 
 # %%
 fig, axes = plt.subplots(4, 4, figsize=(8, 8.8))
 for number, (kernel_ax, response_ax) in enumerate(axes.reshape(8, 2)):
     kernel_ax.imshow(filters[:, :, 0, number], cmap="PuOr_r", vmin=-limit, vmax=limit)
-    response_ax.imshow(responses[0, :, :, number], vmin=0, vmax=brightest)
+    largest = responses[0, :, :, number].max()
+    response_ax.imshow(responses[0, :, :, number], vmin=0, vmax=max(largest, 1e-6))
     kernel_ax.set_title(f"filter {number + 1}")
-    response_ax.set_title("its output")
+    response_ax.set_title(f"its output, to {largest:.1f}")
 for ax in axes.flat:
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
-fig.supxlabel(f"filters -{limit:.1f} (purple) to {limit:.1f} (orange); outputs 0 (black) to {brightest:.1f} (white)",
+fig.supxlabel(f"filters -{limit:.1f} (purple) to {limit:.1f} (orange); outputs 0 (black) to their largest (white)",
               fontsize=10)
 plotting.show(fig, alt="The eight learnt 7 by 7 filters, each with its output after ReLU on the T2 slice.")
 
 # %% [markdown]
 # Some look as if we had made them: a positive line beside a negative one, an edge or line detector for one
-# direction. Others look like nothing we know. Since global max pooling keeps only the largest output of each filter, we can
-# ask *where* it came from, over all test images: from a window full of tissue, from one across the outline of
-# the brain, or from the empty background?
+# direction. Others look like nothing we know. (Background is not 0 but below the mean of the slice, so a filter can answer
+# there.) Global max pooling keeps only the largest output of each filter. So we can ask *where* it came from, over all
+# test images: tissue, the outline of the brain, or empty background?
 
 # %%
 each = [convolve(image[None], filters, biases).reshape(-1, 8) for image in test_images]
@@ -1095,12 +1117,12 @@ share = np.take_along_axis(tissue, every.argmax(axis=1), axis=1)[every.max(axis=
 ledger.record("04/outline_share", np.mean((share > 0) & (share < 1)), parameters, limits=(0, 1))
 ledger.say(
     "Windows of the largest outputs: **{full:.0%}** tissue only, **{outline_share:.0%}** across the outline of the brain, "
-    "{empty:.0%} empty background.",
+    "{empty:.0%} empty background (rounded).",
     full=np.mean(share == 1), empty=np.mean(share == 0),
 )
 
 # %% [markdown]
-# Windows across the outline, or of background, have much to do with how bright tissue is against nothing, and little with
+# Windows across the outline, or of background, probably have much to do with how bright tissue is against nothing, and little with
 # what is in the tissue. Here the background is exactly black and the outline was cut by the simulation. Real images have a skull, or an
 # outline cut by some other program, so part of what this network learnt may not hold for them. Nobody would have
 # seen that from the accuracy. Looking at filters gives such suspicions; it does
@@ -1111,7 +1133,7 @@ ledger.say(
 # Three exercises. Fill in the cell with the dots, run it, then the cell below it: it says at once whether
 # your answer is right, and if not, what is wrong.
 #
-# **Exercise 04.1: a kernel that moves things.** Write down the nine weights of a 3 x 3 kernel that moves the image
+# **Exercise 04.1: a kernel that moves things.** Write down a 3 x 3 kernel, as an array or a nested list, that moves the image
 # by one pixel *down and to the right*: what was at row 10, column 20 appears at row 11, column 21. (As in
 # Keras: cross-correlation, `padding="same"`.)
 #
@@ -1159,7 +1181,7 @@ check.exercise("04.2", max_pool_gradient)
 # **Exercise 04.3: plan a network.** Plan layers for three-channel images: a list of `("convolution", k)`, with
 # stride 1 and 8 output channels, and `("pooling", 2)`, with stride 2. The receptive field shall be **at least 32
 # pixels**, the total stride **at most 4** (small tumours must not get lost), and there shall be **at most 3,000
-# weights**, biases included.
+# weights**, biases included. Kernels have side 3 or 5, and a convolution comes first.
 #
 # > **Hint** Where does one more 3 x 3 convolution widen the receptive field most: before or after the poolings?
 
