@@ -46,7 +46,8 @@ parameters = {"n_subjects": n_subjects, "image_size": image_size, "epochs": epoc
 #
 # **It is** a course you can run. Every number in these pages was computed by the cell above it, on two CPU cores
 # and without the internet, and every lesson is run again each time the course changes. A test result carries an
-# interval over patients; the spread over several trainings is not yet shown everywhere. When a result contradicts the story one expects, the result stays.
+# interval over patients. The spread over several trainings is kept with the course, for some lessons so far, and a run
+# that leaves it fails. When a result contradicts the story one expects, the result stays.
 #
 # **It is not** a medical device, nor medical advice. The images that are always there, a set called `simbrain`, are
 # *simulated* from one template of a human brain: good for learning methods, useless for claims about patients.

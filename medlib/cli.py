@@ -1,5 +1,6 @@
 """The ``medlib`` command: argument parsing and printing, nothing else."""
 
+import math
 import sys
 import traceback
 import warnings
@@ -140,6 +141,13 @@ def train(
     ] = 0,
     merge: Merge = None,
     classes: Classes = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CENTRE,WIDTH",
+            help="Window for CT, Hounsfield units, as 40,400. Default: the file's own.",
+        ),
+    ] = None,
 ) -> None:
     """Train a network on a named set or on your own images.
 
@@ -162,6 +170,7 @@ def train(
                 seed=seed,
                 merge=_parse_merge(merge),
                 classes=_parse_names("--classes", classes),
+                window=_parse_window(window),
                 on_epoch=on_epoch,
             )
     except KeyboardInterrupt:
@@ -248,6 +257,22 @@ def _parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(option, expected="different names, with commas between", found=repr(text))
     return names
+
+
+def _parse_window(text: str | None) -> tuple[float, float] | None:
+    """Read "40,400" as a centre and a width."""
+    from medlib.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        centre, width = (float(number) for number in text.split(","))
+    except ValueError:
+        centre, width = 0.0, 0.0
+    if not (math.isfinite(centre) and math.isfinite(width) and width > 0):
+        expected = "centre and width in Hounsfield units, as 40,400, with a width above 0"
+        raise UsageError("--window", expected=expected, found=repr(text))
+    return centre, width
 
 
 @data_app.command("list")

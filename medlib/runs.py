@@ -63,6 +63,7 @@ def train(
     seed: int = 0,
     merge: dict[str, Sequence[str]] | None = None,
     classes: Sequence[str] | None = None,
+    window: tuple[float, float] | None = None,
     on_epoch: Callable[[dict, int], None] | None = None,
 ) -> pd.DataFrame | None:
     """Train a network into a run folder, or continue one that was interrupted.
@@ -75,7 +76,7 @@ def train(
         The run folder: new, empty, or one that this very training was started in.
     model : str
         A name of :data:`medlib.models.NAMES`.
-    image_size, merge, classes
+    image_size, merge, classes, window
         As for :func:`medlib.datasets.resolve`.
     epochs : int, optional
         Default: enough for the number of images, see :func:`medlib.training.recipe`.
@@ -107,10 +108,13 @@ def train(
         raise UsageError("epochs", expected="1 or more", found=str(epochs))
     training.expect_seed(seed)
     started = _read_own_config(out)
-    dataset = _load_data(data, image_size=image_size, merge=merge, classes=classes)
-    config = _configure(
-        dataset, data, model=model, epochs=epochs, seed=seed, merge=merge, classes=classes
-    )
+    dataset = _load_data(data, image_size=image_size, merge=merge, classes=classes, window=window)
+    config = _configure(dataset, data, model=model, epochs=epochs, seed=seed)
+    config |= {
+        "merge": None if merge is None else {name: list(old) for name, old in merge.items()},
+        "classes": None if classes is None else list(classes),
+        "window": None if window is None else [float(window[0]), float(window[1])],
+    }
     if started is None:
         _start(out, config, dataset)
     else:
@@ -245,6 +249,8 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         image_size=config["image_size"],
         merge=config["merge"],
         classes=config["classes"],
+        window=config["window"],
+        channels=_n_channels(data, config),
     )
     for what, expected, found in (
         ("classes", tuple(config["class_names"]), dataset.class_names),
@@ -372,8 +378,13 @@ def _read_own_config(folder: Path) -> dict | None:
     return config
 
 
-def _load_data(data: str, *, image_size, merge, classes) -> MedicalDataset:
-    given = {"image_size": image_size, "merge": merge, "classes": classes}
+def _n_channels(data: str, config: dict) -> int | None:
+    """How many channels files shall be read as, so that a run for grey images takes colour ones."""
+    n_channels = len(config["channel_names"])
+    return n_channels if Path(data).exists() and n_channels in (1, 3) else None
+
+
+def _load_data(data: str, **given) -> MedicalDataset:
     given = {name: value for name, value in given.items() if value is not None}
     dataset = datasets.resolve(data, seed=SPLIT_SEED, **given)
     if len(dataset.image_shape) != 3:
@@ -385,8 +396,8 @@ def _load_data(data: str, *, image_size, merge, classes) -> MedicalDataset:
     return dataset
 
 
-def _configure(dataset: MedicalDataset, data: str, *, model, epochs, seed, merge, classes) -> dict:
-    """Return everything the result depends on, and what it takes to use it."""
+def _configure(dataset: MedicalDataset, data: str, *, model, epochs, seed) -> dict:
+    """Return what the result depends on besides the options for reading the data."""
     source = Path(data)
     return {
         "medlib_run": FORMAT,
@@ -404,12 +415,9 @@ def _configure(dataset: MedicalDataset, data: str, *, model, epochs, seed, merge
             "citation": dataset.citation,
         },
         "class_names": list(dataset.class_names),
-        "merge": None if merge is None else {name: list(old) for name, old in merge.items()},
-        "classes": None if classes is None else list(classes),
         "image_size": dataset.image_shape[0],
         "image_shape": list(dataset.image_shape),
         "channel_names": list(dataset.channel_names),
-        "window": None,
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in ("keras", "tensorflow", "tensorflow-cpu", "numpy")},
     }

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from PIL import Image
 
-from medlib import files, models, runs
+from medlib import cli, files, models, runs
 from medlib.errors import DataError, RunError, UsageError
 
 EPOCHS = 3
@@ -384,3 +385,49 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
         runs.write_table(path, pd.DataFrame({"image": ["a"]}))
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def write_ct(folder, *, seed):
+    """Write CT slices around 10 and around 70 Hounsfield units, a folder for each."""
+    ct = pydicom.dcmread(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
+    ct.Rows = ct.Columns = 16
+    generator = np.random.default_rng(seed)
+    for label, level in (("dark", 10), ("bright", 70)):
+        (folder / label).mkdir(parents=True)
+        for number in range(12):
+            units = generator.normal(level, 20, (16, 16))
+            stored = (units - float(ct.RescaleIntercept)) / float(ct.RescaleSlope)
+            ct.PixelData = np.rint(stored).astype("<i2").tobytes()
+            ct.save_as(folder / label / f"{number}.dcm")
+    return folder
+
+
+def test_a_window_is_kept_and_used_again(tmp_path):
+    folder, new = write_ct(tmp_path / "ct", seed=0), write_ct(tmp_path / "new", seed=1)
+    trained(folder, tmp_path / "run", window=(40, 400))
+    run = runs.load(tmp_path / "run")
+    seen = []
+    run.model.predict = lambda images, **_: seen.append(images) or np.full((len(images), 1), 0.5)
+    runs.evaluate(run, str(new))
+    runs.predict(run, sorted(new.rglob("*.dcm")))
+    assert [len(images) for images in seen] == [24, 24]
+    for images in seen:  # the mean of 40 units lies in the middle of the window, 20 are 0.05 of it
+        assert images.mean() == pytest.approx(0.5, abs=0.01)
+        assert 0.05 < images.std() < 0.12
+    with pytest.raises(UsageError, match="window"):
+        trained(folder, tmp_path / "run", window=(40, 80))
+
+
+def test_a_window_on_the_command_line_must_be_one():
+    assert cli._parse_window("40,400") == (40.0, 400.0)
+    for text in ("40", "40,0", "40,-1", "a,b", "1,2,3", "40,inf"):
+        with pytest.raises(UsageError, match=r"--window.*width above 0"):
+            cli._parse_window(text)
+
+
+def test_a_run_for_grey_images_measures_colour_files(a_copy, tmp_path):
+    source = write_images(tmp_path, seed=5)
+    for path in tmp_path.glob("*.png"):
+        Image.open(path).convert("RGB").save(path)
+    _, measured_on = runs.evaluate(runs.load(a_copy), str(source))
+    assert measured_on.startswith("all 60 images")
