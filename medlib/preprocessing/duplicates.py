@@ -92,6 +92,11 @@ def group_near_duplicates(fingerprints: list[Fingerprint]) -> np.ndarray:
     ndarray of int64, shape (n,)
         The index of each image's group's first member: ``groups[i] == i`` for an image that has no
         earlier copy.
+
+    Notes
+    -----
+    Images of different people that were aligned to one template, such as registered brain scans,
+    look like copies of each other and are joined. Where it is known whose an image is, use that.
     """
     n = len(fingerprints)
     hashes = np.array([each.bits for each in fingerprints], dtype=np.uint64)
