@@ -953,7 +953,7 @@ pd.DataFrame(rows).T.map("{:.0%}".format)
 # ## A network that learns its filters
 #
 # All pieces are together: convolution, rectifier, pooling, softmax, cross-entropy, gradient. For a last experiment we
-# need a task. An image file carries a text, its **header**, that should name the contrast. It is not always right (Güld and
+# need a task. An image file carries a text, its **header**, that should name the contrast. It is not always right (Gueld and
 # others 2002). So let a network tell T1, T2 and FLAIR apart from the slice alone. (Lesson 00 set this task; now every
 # step of it is known.) `simbrain` deals its patients into training, validation and test, and each slice gives three
 # images. Validation is not needed here: we choose nothing. We make the task harder by giving every slice the
@@ -1219,7 +1219,7 @@ check.exercise("04.3", plan)
 # - V. Dumoulin, F. Visin: A guide to convolution arithmetic for deep learning, arXiv 1603.07285 (2016).
 # - B. Efron, R. J. Tibshirani: *An Introduction to the Bootstrap*, Chapman & Hall 1993.
 # - I. Goodfellow, Y. Bengio, A. Courville: *Deep Learning*, MIT Press 2016, chapters 3, 6 and 9.
-# - M. O. Güld and others: Quality of DICOM header information for image categorization, *Proceedings of SPIE* 4685
+# - M. O. Gueld and others: Quality of DICOM header information for image categorization, *Proceedings of SPIE* 4685
 #   (2002) 280-287.
 # - O. S. Kayhan, J. C. van Gemert: On translation invariance in CNNs: convolutional layers can exploit absolute spatial
 #   location, *CVPR* 2020.
