@@ -71,7 +71,8 @@ rng = np.random.default_rng(seed)
 data = load_simbrain(n_subjects=n_subjects, image_size=image_size)
 
 # %% [markdown]
-# We take the training slice with the largest tumour, and from it the T2 contrast: in T2, fluid is bright.
+# We take the training slice with the largest tumour, and from it the T2 contrast: in T2, fluid is bright. The forehead is
+# at the top.
 
 # %%
 example = int(data.train.masks.sum(axis=(1, 2)).argmax())
@@ -151,15 +152,15 @@ def number_table(ax, values, title, box=None, limit=1.0, digits=2):
 fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.8))
 number_table(axes[0, 0], patch, "image x", box=((0.5, 0.5), (3, 3)))
 number_table(axes[0, 1], right_minus_left, "kernel w")
-number_table(axes[1, 0], products, f"x times w: sum {products.sum():.2f}", digits=3)
+number_table(axes[1, 0], products, f"x times w: sum {products.sum():.3f}", digits=3)
 number_table(axes[1, 1], output, "output y", box=((0.5, 0.5), (1, 1)))
 plotting.show(fig, alt="Four tables of numbers: 5 by 5 pixels with a 3 by 3 window marked, the kernel, the nine "
               "products of window and kernel, and the 3 by 3 output whose middle number is their sum. "
               "Orange is positive, purple negative, one scale from -1 to 1.")
 
 # %% [markdown]
-# The nine products below left add up to the framed number below right. A 3 x 3 kernel fits on 5 pixels at
-# three places, so the output has three rows and columns. Where the picture gets brighter to the right the output is
+# The nine products below left add up to the framed number below right, which is rounded. A 3 x 3 kernel fits on 5 pixels
+# at three places, so the output has three rows and columns. Where the picture gets brighter to the right the output is
 # positive (orange). Where it got darker it would be negative (purple).
 #
 # Written out as a program, the equation is four nested sums; NumPy does the inner two.
@@ -236,7 +237,7 @@ print("our program    = convolve2d with the kernel turned:",
 # > **Predict** In a flat region all pixels are equal. What is the output there, for weights that add up to 1? To
 # > 0? Which kernel will show the outline of the brain, and which the noise?
 #
-# Below, `mode="same"` puts zeros around the image so that the output keeps its size; more on that soon.
+# `mode="same"` puts zeros around the image so that the output keeps its size; more on that below.
 
 # %%
 blur = np.full((5, 5), 1 / 25)
@@ -300,9 +301,9 @@ for k, s in ((3, 1), (3, 2), (5, 2), (7, 4)):
 print(pd.DataFrame(rows).to_string(index=False))
 
 # %% [markdown]
-# Keras agrees with both formulas. With a 3 x 3 kernel and stride 2, `"same"` needs one row of zeros in total on
-# an image of even side, which cannot be put on both sides. TensorFlow puts it *below and right*; PyTorch's padding of 1
-# puts a row on both sides. The same weights then give another answer, without any error. Keep
+# Keras agrees with both formulas. With a 3 x 3 kernel and stride 2 on an image of even side, `"same"` needs one row and
+# one column of zeros in total. They cannot be put on both sides. TensorFlow puts them *below and right*; PyTorch's
+# padding of 1 puts zeros on both sides. The same weights then give another answer, without any error. Keep
 # that in mind when you move a network from one library to another.
 #
 # ### Channels
@@ -426,8 +427,8 @@ print(x.shape, "->", max_pool(x).shape, "  equal to Keras:", np.array_equal(max_
 # ## How much does one output see?
 #
 # The **receptive field** of an output is the part of the image that can influence it. Each layer with
-# kernel $k_l$ and stride $s_l$ widens it by $k_l - 1$ steps, and a step is as many pixels of the image as the product of
-# all strides before (Araujo, Norris and Sim 2019):
+# kernel $k_l$ and stride $s_l$ widens it by $k_l - 1$ steps. A step is as many pixels as the product of all strides before
+# (Araujo, Norris and Sim 2019):
 #
 # $$r_l = r_{l-1} + (k_l - 1)\prod_{i<l} s_i, \qquad r_0 = 1$$
 #
@@ -465,6 +466,10 @@ blocks = [[layers.Conv2D(8, 3, padding="same", activation="relu"), layers.MaxPoo
           for _ in range(3)]
 network = keras.Sequential([layers.Input((64, 64, 1)), *sum(blocks, [])])
 
+# %% [markdown]
+# We ask for one place of the 8 x 8 output, all eight channels added. ReLU and max pooling switch paths off, differently for
+# each image, so we average over many random images. The `tape` records the operations.
+
 # %%
 import tensorflow as tf
 
@@ -488,7 +493,7 @@ def draw_fields(ax):
 
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(8, 4.5))
+fig, axes = plt.subplots(1, 2, figsize=(8, 4.9))
 axes[0].imshow(influence / influence.max(), vmin=0, vmax=1)
 axes[1].imshow(brain, vmin=0, vmax=1)
 for ax, title in zip(axes, ("influence on one output", "receptive fields"), strict=True):
@@ -496,7 +501,7 @@ for ax, title in zip(axes, ("influence on one output", "receptive fields"), stri
     ax.grid(False)
 axes[0].add_patch(plt.Rectangle((24.5, 24.5), 22, 22, fill=False, ec=plotting.ORANGE, lw=2))
 draw_fields(axes[1])
-axes[1].legend(labelcolor="white", loc="upper left", handlelength=1)
+axes[1].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, handlelength=1)
 fig.supxlabel("windows from black to white: influence 0 to its largest, slice 0 to 1", fontsize=10)
 plotting.show(fig, alt="Left: mean size of the gradient of one output with respect to each pixel; a bright middle fades "
               "out inside a square of 22 pixels, and outside it is zero. Right: the T2 slice with the receptive "
@@ -736,7 +741,7 @@ with np.errstate(over="ignore", invalid="ignore"):
 # > **Predict** For two classes one can use two scores with softmax, or one score with sigmoid. Which is the more
 # > powerful?
 #
-# Number the two classes 0 and 1, and divide numerator and denominator by $e^{z_1}$:
+# Numbering the two classes 0 and 1, we divide numerator and denominator by $e^{z_1}$:
 #
 # $$p_1 = \frac{e^{z_1}}{e^{z_0} + e^{z_1}} = \frac{1}{1 + e^{-(z_1 - z_0)}} = \sigma(z_1 - z_0)$$
 
@@ -786,7 +791,7 @@ print("p - y equals the differences to 1e-8:", bool(np.abs(softmax(z) - y - by_d
 
 # %% [markdown]
 # Why not the squared error $\frac{1}{2}(p - y)^2$, which looks simpler? The sigmoid has the derivative
-# $p\,(1 - p)$, so the gradient is $(p - y)\,p\,(1 - p)$.
+# $\sigma' = p\,(1 - p)$, so the gradient is $(p - y)\,p\,(1 - p)$.
 #
 # > **Predict** The truth is $y = 1$ and the network is sure of the opposite: $z = -8$. Under which of the two losses does it
 # > learn faster?
@@ -842,11 +847,13 @@ pd.DataFrame(rows).map("{:.0%}".format)
 
 # %% [markdown]
 # Every kernel follows a shift: that is built into the sliding. A mirror image or a turn is followed only by kernels that
-# look the same after it, as blur and detail do. An edge filter does not: mirrored, right minus left becomes left
-# minus right, and turned it shows other edges. (The numbers are the size of the difference, relative to the result; 200 %
-# is the same picture with the opposite sign.) So a network is
-# *not* prepared for a patient who lies turned: it has to see such images in training (lesson 11 makes them), or be
-# built for it (Cohen and Welling 2016).
+# look the same after it, as blur and detail do.
+#
+# The numbers are the size of the difference, relative to the result. 200 % is the same picture with the opposite sign:
+# mirrored, right minus left becomes left minus right. Turned, the edge filter shows other edges.
+#
+# So a network is *not* prepared for a patient who lies turned. It has to see such images in training (lesson 11 makes
+# them), or be built for it (Cohen and Welling 2016).
 #
 # ### The border
 #
@@ -882,7 +889,7 @@ gap = np.abs(first[move:, move:] - second[:-move, :-move]).mean(axis=-1)
 fig, ax = plt.subplots(figsize=(4.8, 4))
 shown = ax.imshow(gap / first.mean(), cmap="magma", vmin=0)
 ax.grid(False)
-ax.set(xlabel="column [px]", ylabel="row [px]")
+ax.set(xlabel="column of the overlap [px]", ylabel="row of the overlap [px]")
 fig.colorbar(shown, label="difference / mean output")
 plotting.show(fig, alt="Difference between the outputs for the two squares at the same tissue: exactly zero (black) inside, "
               "large in a rim three pixels wide on all four sides.")
@@ -900,8 +907,8 @@ print("largest difference in the rim is above zero:  ", bool(gap.max() > 0))
 # ### Steps, and what pooling gives
 #
 # Finally we ask about invariance. The features are averaged over all places (**global average pooling**), which should make a
-# shift invisible. We shift the slice on its canvas by 0 to 16 pixels, with no, one, two and three poolings in
-# the network, that is with strides of 1, 2, 4 and 8 in total.
+# shift invisible. We shift the slice on its canvas by 0 to 16 pixels. The network has no, one, two or three poolings, a
+# total stride of 1, 2, 4 or 8.
 #
 # > **Predict** For which shifts do the averaged features stay the same, in the network with three poolings?
 
@@ -917,10 +924,10 @@ for pools in range(4):
 fig, ax = plt.subplots(figsize=(7, 3.6))
 styles = zip(changed.items(), ("-", "--", "-", "-"), ("", "s", "^", "o"), strict=True)
 for (stride, values), line, marker in styles:
-    ax.plot(shifts, 100 * np.array(values), linestyle=line, marker=marker, label=f"stride {stride}")
+    ax.plot(shifts, 100 * np.array(values), linestyle=line, marker=marker, label=str(stride))
 ax.set(xlabel="shift of the image [px]", ylabel="change of the features [%]", xticks=shifts[::2])
-ax.set_ylim(top=1.3 * ax.get_ylim()[1])
-ax.legend(ncols=4, loc="upper center")
+ax.set_ylim(top=1.4 * ax.get_ylim()[1])
+ax.legend(title="total stride", ncols=4, loc="upper center")
 plotting.show(fig, alt="Relative change of the averaged features against the shift of the image. Total stride 1: zero "
               "everywhere. Stride 2: zero at even shifts. Stride 4: zero at multiples of 4. Stride 8: zero at 0, 8 "
               "and 16 only, largest in between.")
@@ -953,10 +960,12 @@ pd.DataFrame(rows).T.map("{:.0%}".format)
 # ## A network that learns its filters
 #
 # All pieces are together: convolution, rectifier, pooling, softmax, cross-entropy, gradient. For a last experiment we
-# need a task. An image file carries a text, its **header**, that should name the contrast. It is not always right (Gueld and
-# others 2002). So let a network tell T1, T2 and FLAIR apart from the slice alone. (Lesson 00 set this task; now every
-# step of it is known.) `simbrain` deals its patients into training, validation and test, and each slice gives three
-# images. Validation is not needed here: we choose nothing. We make the task harder by giving every slice the
+# need a task. An image file carries a text, its **header**, that should name the contrast. It is not always right (Gueld
+# and others 2002). So let a network tell T1, T2 and FLAIR apart from the slice alone. Lesson 00 set this task; now every
+# step of it is known.
+#
+# `simbrain` deals its patients into training, validation and test. Each patient has several slices, and each slice gives
+# three images. Validation is not needed here: we choose nothing. We make the task harder by giving every slice the
 # same mean and spread: brightness alone will not do.
 
 # %%
@@ -970,14 +979,17 @@ def contrast_task(split):
 # %%
 train_images, train_labels = contrast_task(data.train)
 test_images, test_labels = contrast_task(data.test)
-print(len(train_labels), "training and", len(test_labels), "test images; patients in both:",
-      len(set(data.train.subjects) & set(data.test.subjects)))
+print(len(train_labels), "training and", len(test_labels), "test images; slices of each patient:",
+      len(data.train) // len(set(data.train.subjects)))
+print("patients in both training and test:", len(set(data.train.subjects) & set(data.test.subjects)))
 
 # %% [markdown]
-# The network is small: one layer of eight 7 x 7 kernels, ReLU, **global max pooling** (the largest answer of each kernel,
-# wherever in the image), three scores. `Adam` is a refined gradient descent (lesson 12). It
-# uses a random **batch** of 32 images for each step; one pass over all training images is an **epoch**. "Sparse" categorical
-# cross-entropy is the one from above, for labels given as 0, 1 or 2.
+# The network is small: one layer of eight 7 x 7 kernels, ReLU, **global max pooling**, three scores. Global max pooling
+# keeps the largest answer of each kernel, wherever in the image.
+#
+# `Adam` is a refined gradient descent (lesson 12). It uses a random **batch** of 32 images for each step; one pass over
+# all training images is an **epoch**. "Sparse" categorical cross-entropy is the one from above, for labels given as 0, 1
+# or 2.
 #
 # > **Predict** How many weights has it? And what will the loss be, roughly, before the first step?
 
@@ -1044,7 +1056,7 @@ for name, interval in table.items():
 # %%
 ledger.say(
     "On {n} test images of {m} patients the network is right in **{net}** of cases, the baseline in {base}, "
-    "each with a 95 % interval. Guessing gives 0.333.",
+    "each with a 95 % interval. Guessing gives 0.333. {m} patients are few, however many images they give.",
     n=len(test_labels), m=len(set(patients)), net=table["network"], base=table["brightness"],
 )
 
@@ -1065,8 +1077,9 @@ mixed = np.sum((answers["network"][wrong] != 1) & (test_labels[wrong] != 1))
 ledger.say("Of the {n} errors, {mixed} are between T1 and FLAIR.", n=len(wrong), mixed=mixed)
 
 # %% [markdown]
-# T1 and FLAIR have in common that fluid is dark; in T2 it is bright. Would you have told the following apart? (Grey is in
-# standard deviations. Small bright dots in FLAIR are simulated spots of the white matter, which healthy people have too.)
+# T1 and FLAIR have in common that fluid is dark; in T2 it is bright. Would you have told the following apart? (Grey:
+# standard deviations.) The small bright dots in FLAIR are simulated white-matter spots, which occur in patients with and
+# without a tumour.
 
 # %%
 wrong = wrong[:6]
@@ -1104,8 +1117,10 @@ plotting.show(fig, alt="The eight learnt 7 by 7 filters, each with its output af
 
 # %% [markdown]
 # Some look as if we had made them: a positive line beside a negative one, an edge or line detector for one
-# direction. Others look like nothing we know. (Background is not 0 but below the mean of the slice, so a filter can answer
-# there.) Global max pooling keeps only the largest output of each filter. So we can ask *where* it came from, over all
+# direction. Others look like nothing we know. The outputs are smaller than the slice, since nothing was padded. Background
+# is not 0 but below the mean of the slice, so a filter can answer there.
+#
+# Global max pooling keeps only the largest output of each filter. So we can ask *where* it came from, over all
 # test images: tissue, the outline of the brain, or empty background?
 
 # %%
@@ -1133,8 +1148,8 @@ ledger.say(
 # Three exercises. Fill in the cell with the dots, run it, then the cell below it: it says at once whether
 # your answer is right, and if not, what is wrong.
 #
-# **Exercise 04.1: a kernel that moves things.** Write down a 3 x 3 kernel, as an array or a nested list, that moves the image
-# by one pixel *down and to the right*: what was at row 10, column 20 appears at row 11, column 21. (As in
+# **Exercise 04.1: a kernel that moves things.** Write down a kernel, as a 3 x 3 array or nested list, that moves the
+# image by one pixel *down and to the right*: what was at row 10, column 20 appears at row 11, column 21. (As in
 # Keras: cross-correlation, `padding="same"`.)
 #
 # > **Hint** The output at a place is a weighted sum of its nine neighbours. Which neighbour must it copy?
@@ -1181,7 +1196,7 @@ check.exercise("04.2", max_pool_gradient)
 # **Exercise 04.3: plan a network.** Plan layers for three-channel images: a list of `("convolution", k)`, with
 # stride 1 and 8 output channels, and `("pooling", 2)`, with stride 2. The receptive field shall be **at least 32
 # pixels**, the total stride **at most 4** (small tumours must not get lost), and there shall be **at most 3,000
-# weights**, biases included. Kernels have side 3 or 5, and a convolution comes first.
+# weights**, biases included. The plan starts with a convolution; kernels have side 3 or 5.
 #
 # > **Hint** Where does one more 3 x 3 convolution widen the receptive field most: before or after the poolings?
 

@@ -24,7 +24,7 @@ def _exercise():
         (lambda x: 2 * x, "correct", "correct"),
         (lambda x: x * x, "wrong", "That is the square."),
         (lambda x: x, "wrong", "It is wrong for 3."),
-        (lambda x: None, "empty", "in place of the dots"),
+        (lambda x: None, "wrong", "`return` missing"),
         (lambda x: ..., "empty", "in place of the dots"),
         (..., "empty", "in place of the dots"),
         (lambda x: 1 / 0, "wrong", "ZeroDivisionError"),

@@ -9,7 +9,10 @@ from medlib import check
 def moving_kernel(answer):
     """Check the kernel that moves an image by one pixel, down and to the right."""
     kernel = np.asarray(answer, dtype=float)
-    check.that(kernel.shape == (3, 3), f"A 3 x 3 array is wanted, yours is {kernel.shape}.")
+    check.that(
+        kernel.shape == (3, 3),
+        f"A 3 x 3 array or nested list is wanted; yours has shape {kernel.shape}.",
+    )
     image = np.random.default_rng(0).uniform(0.5, 1.0, (9, 9))
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 1), (3, 3))
     moved = np.sum(windows * kernel, axis=(2, 3))[2:-2, 2:-2]  # away from the border
@@ -75,7 +78,7 @@ def plan(answer):
         check.that(known, f"{(name, size)} is not a layer here; {form} is wanted.")
     sides = {size for name, size in pairs if name == "convolution"}
     check.that(sides <= {3, 5}, "Use kernels of side 3 or 5.")
-    check.that(pairs[0][0] == "convolution", "The first layer must be a convolution.")
+    check.that(pairs[0][0] == "convolution", "The plan must start with a convolution.")
     field, stride, channels, weights = 1, 1, 3, 0
     for name, size in pairs:
         field += (size - 1) * stride

@@ -55,7 +55,8 @@ WRONG = {
     "too little seen": ("04.3", [C, P, C, P, C, C], "less than 32"),
     "convolutions first": ("04.3", [C] * 16, "more than 3,000"),
     "one large kernel": ("04.3", [("convolution", 33)], "side 3 or 5"),
-    "nothing but pooling first": ("04.3", [P, P, C, C, C, C], "must be a convolution"),
+    "nothing but pooling first": ("04.3", [P, P, C, C, C, C], "must start with a convolution"),
+    "pooling, then one large kernel": ("04.3", [P, P, ("convolution", 8)], "side 3 or 5"),
     "unknown layer": ("04.3", [("dense", 3)], "not a layer"),
     "no layers": ("04.3", [], "empty"),
 }
