@@ -531,6 +531,7 @@ for repeat in range(repeats):
         rows = draw(n, seed + repeat)
         refitted = clone(pipeline).fit(table["train"][rows], train.labels[rows])
         scores[:, 0, position, repeat] = refitted.decision_function(table["test"])
+        network = None  # frees the one before
         network = train_network(train.images[rows], train.labels[rows], seed + repeat)
         scores[:, 1, position, repeat] = outputs_of(network, test.images).ravel()
 
