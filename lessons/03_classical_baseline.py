@@ -46,7 +46,7 @@ parameters = {"dataset": dataset, "sizes": sizes, "repeats": repeats, "passes": 
 parameters["seed"] = seed
 
 # %% [markdown]
-# Few sizes, few repeats, few passes and a narrow network: that is what 75 seconds on two cores allow. Change the
+# Few sizes, few repeats, few passes and a narrow network: more would take too long on two cores. Change the
 # parameters if you have more time.
 #
 # ## From an image to a row of numbers
@@ -772,8 +772,9 @@ ledger.say(
 #   set once, those of the classical model were the best of fifteen. Tuned as long, either could gain.
 # - The features were made by people who knew what tumours look like. For another task they must be thought of anew; the
 #   network would not have changed by a line.
-# - The intervals are over test patients. That another training might come out otherwise is shown only by the open markers;
-#   with more `repeats` you would know it better.
+# - The intervals are over test patients. That another training might come out otherwise is shown by the open markers, and
+#   by the band printed beside `03/gap_all`, which rests on five seeds. On `simbrain` this band reaches below zero: with
+#   another seed, the verdict on claim 3 can be another.
 # - `simbrain` is a simulation from one template brain. Where the curves cross on real images is another number.
 #
 # A baseline is worth having for another reason: when a network with a month of work behind it does not beat it,
