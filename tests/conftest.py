@@ -4,8 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# The same examples in every run: a failure is there for everyone, or for no one.
+settings.register_profile("medlib", derandomize=True)
+settings.load_profile("medlib")
 
 
 @pytest.fixture(scope="session")

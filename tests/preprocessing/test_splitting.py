@@ -9,13 +9,15 @@ from medlib.preprocessing import split_by_subject
 
 @st.composite
 def cohorts(draw):
-    """Subjects of one to five images, with one label or several."""
+    """Subjects of one to five images, with one label or several; three of each class have one."""
     n_subjects = draw(st.integers(12, 60))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     subjects = np.repeat(np.arange(n_subjects), rng.integers(1, 6, n_subjects)).astype(str)
     of_subject = rng.permutation(np.arange(n_subjects) % 3)
     labels = of_subject[subjects.astype(int)]
     mixed = rng.random(len(labels)) < draw(st.sampled_from([0, 0.2]))
+    for label in range(3):  # a class that is left with fewer than three subjects cannot be split
+        mixed &= ~np.isin(subjects.astype(int), np.flatnonzero(of_subject == label)[:3])
     return subjects, np.where(mixed, rng.integers(0, 3, len(labels)), labels)
 
 
