@@ -215,9 +215,10 @@ class Head:
     def displacement(self, x_mm: np.ndarray, y_mm: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
         """Evaluate u on a grid: shape (len(z), len(y), len(x), 3), in mm, float32."""
         n = self.control_mm.shape[1]
-        u = np.einsum("cijk,zk->zcij", self.control_mm, _spline_weights(z_mm, n))
-        u = np.einsum("zcij,yj->zyci", u, _spline_weights(y_mm, n))
-        return np.einsum("zyci,xi->zyxc", u, _spline_weights(x_mm, n)).astype(np.float32)
+        u = self.control_mm @ _spline_weights(z_mm, n).T  # c i j z
+        u = np.moveaxis(u, 3, 0) @ _spline_weights(y_mm, n).T  # z c i y
+        u = np.moveaxis(u, 3, 1) @ _spline_weights(x_mm, n).T  # z y c x
+        return np.moveaxis(u, 2, 3).astype(np.float32)
 
 
 def random_head(rng: np.random.Generator) -> Head:

@@ -423,16 +423,17 @@ def _white_matter(
 ) -> np.ndarray:
     """Draw places in white matter, in template space, shape (number, 3)."""
     template = load_template(2)
-    places = _white_matter_voxels()
-    height = template.origin_mm[2] + template.spacing_mm * places[:, 2]
-    chosen = np.flatnonzero((height >= lowest_mm) & (height <= highest_mm))
-    index = places[rng.choice(chosen, number)] + rng.uniform(-0.5, 0.5, (number, 3))
+    places = _white_matter_voxels(lowest_mm, highest_mm)
+    index = places[rng.integers(len(places), size=number)] + rng.uniform(-0.5, 0.5, (number, 3))
     return np.array(template.origin_mm) + template.spacing_mm * index
 
 
 @functools.cache
-def _white_matter_voxels() -> np.ndarray:
-    return np.argwhere(load_template(2).voxels[..., 2] > 220)
+def _white_matter_voxels(lowest_mm: float, highest_mm: float) -> np.ndarray:
+    template = load_template(2)
+    places = np.argwhere(template.voxels[..., 2] > 220)
+    height = template.origin_mm[2] + template.spacing_mm * places[:, 2]
+    return places[(height >= lowest_mm) & (height <= highest_mm)]
 
 
 def _measure_masks(masks: np.ndarray, spacing_mm: float) -> dict[str, list]:
