@@ -15,9 +15,9 @@
 #
 # Can a computer learn to read a medical image, and how would you know whether it has? That is what this
 # course is about. It goes from the file that leaves a scanner to a network that has been measured, audited
-# and packed for use. This first lesson asks a small version of the whole question: given one picture of a
-# brain, can a network tell **how the scanner took it**? Hospitals need exactly that, because the text that
-# should say so is often missing or wrong (Gueld and others 2002).
+# and packed for use. This first lesson asks a small version of the question: given one picture of a brain, can a
+# network tell **how the scanner was set**? The text filed with an image should say such things, but is not always
+# right (Gueld and others 2002).
 #
 # **You will**
 #
@@ -36,7 +36,7 @@ import medlib
 n_subjects = 120  # virtual patients
 image_size = 32  # pixels
 epochs = 6  # passes over the training images
-seed = 0  # of the initial weights and the order of the images
+seed = 0  # of the random start of the training
 
 # %%
 parameters = {"n_subjects": n_subjects, "image_size": image_size, "epochs": epochs, "seed": seed}
@@ -44,22 +44,20 @@ parameters = {"n_subjects": n_subjects, "image_size": image_size, "epochs": epoc
 # %% [markdown]
 # ## What this course is, and is not
 #
-# **It is** a course you can run. Every number in these pages was computed by the cell above it, on two CPU cores
-# and without the internet, and every lesson is run again each time the course changes. A test result carries an
-# interval over patients. The spread over several trainings is kept with the course, for some lessons so far, and a run
-# that leaves it fails. When a result contradicts the story one expects, the result stays.
+# **It is** a course you can run. Every measured number was computed by the code above it, on two CPU cores and
+# without the internet. Every lesson is run again each time the course changes. A test result carries an interval that
+# says how uncertain it is. When a result contradicts the story one expects, the result stays.
 #
 # **It is not** a medical device, nor medical advice. The images that are always there, a set called `simbrain`, are
 # *simulated* from one template of a human brain: good for learning methods, useless for claims about patients.
-# Public and own images can be put in its place where a lesson says so.
+# Where a lesson says so, you can put public images or your own in its place.
 #
-# You need Python and a little NumPy. Medicine, physics and deep learning are explained where they first appear; a new
-# term is **bold** and explained in half a sentence.
+# You need Python and a little NumPy. A new term is **bold** and explained where it first appears.
 #
 # ## Your computer
 #
-# The next cell lists what the course uses. Something missing is noted and is no catastrophe: a graphics processor (GPU)
-# only makes training faster, a C++ compiler is used in later lessons only.
+# The next cells list what the course uses. If they run without an error, you can go on. A missing graphics processor
+# (GPU) only makes training slower, and a C++ compiler is used in later lessons only.
 
 # %%
 from medlib import training
@@ -103,9 +101,9 @@ pd.Series(found, name="found").to_frame()
 # ## A first picture
 #
 # A magnetic resonance (MR) scanner does not take *one* picture. It can be set so that different properties of the
-# tissue become bright. Three common settings are called **T1**, **T2** and **FLAIR**; lesson 01 explains what they
-# measure. Here is one slice through the head of one virtual patient, as seen from the feet: the forehead is at the
-# top, and the patient's right side is on the left of the picture, as if patient and doctor faced each other.
+# tissue become bright. Three common settings, or **contrasts**, are called **T1**, **T2** and **FLAIR**; lesson 01
+# explains what they measure. Here is one slice through the brain of one virtual patient, without skull and skin. We
+# look from the feet: the forehead is at the top, and the patient's right side is on the left.
 
 # %%
 from medlib import ledger, plotting
@@ -113,41 +111,46 @@ from medlib.datasets import simbrain
 
 plotting.use_style()
 data = simbrain.load_simbrain(image_size=128, n_subjects=20, slices_per_subject=1, seed=1)
-image = data.train.images[0]  # rows, columns, channels
+healthy = data.train.images[data.train.labels == 0]  # slices without a tumour
+middles = healthy[:, 48:80, 48:80, 1]  # of their T2 pictures
+image = healthy[middles.std(axis=(1, 2)).argmax()]  # its middle is the most varied
 
 # %%
 contrasts = data.channel_names
 fig = plotting.image_grid(image.transpose(2, 0, 1), titles=list(contrasts), columns=3)
 plotting.show(
     fig,
-    alt="The same slice through a virtual head three times: in T1 the fluid in the middle is dark and "
-    "the brain light grey, in T2 the fluid is white, in FLAIR it is black.",
+    alt="The same slice through a virtual brain three times: in T1 the fluid in the middle is dark and "
+    "the brain light grey, in T2 the fluid is bright, in FLAIR it is dark.",
 )
 
 # %% [markdown]
+# The chambers in the middle, the **ventricles**, hold fluid: dark in T1, bright in T2, dark again in FLAIR.
+#
 # To the computer this is an **array**: a table of numbers between 0 (black) and 1 (white), one for each **pixel** of
-# each of the three pictures.
+# each of the three pictures, its **channels**.
 
 # %% tags=["nbval-check-output"]
 print(image.shape, image.dtype)
 
 # %% [markdown]
-# > **Predict** In which of the three is the fluid in the middle of the brain (the ventricles) bright? Would the
-# > average grey of a picture be enough to tell the three apart?
+# > **Predict** Commit to an answer before you read on. A rule sees only one number a picture, its average grey. For
+# > how many of 100 pictures would it name the right setting? A blind guess is right for about 33.
 #
 # ## A first network
 #
-# We take slices of many virtual patients, cut each into its three pictures, and **label** every picture with its
-# setting: 0 for T1, 1 for T2, 2 for FLAIR. `simbrain` comes in three groups of *patients*: the network learns from
-# the **training** group and is judged on the **test** group, people it has never seen. (The third group,
-# **validation**, is for decisions on the way. We make none here, so it stays unused.)
+# We take four small slices of each of many virtual patients, cut each into its three pictures, and **label** every
+# picture with its setting: 0 for T1, 1 for T2, 2 for FLAIR. `simbrain` comes in three groups of *patients*. The network
+# learns from the **training** group and is judged on the **test** group, patients it has never seen. (The third,
+# **validation**, is for decisions on the way; we make none.)
 
 # %%
 import numpy as np
 
-data = simbrain.load_simbrain(image_size=image_size, n_subjects=n_subjects)
+data = simbrain.load_simbrain(image_size=image_size, n_subjects=n_subjects, slices_per_subject=4)
 
 
+# %%
 def one_by_one(split):
     """Pictures, shape (n, height, width, 1), their settings and their patients."""
     pictures = np.concatenate([split.images[..., [c]] for c in range(3)])
@@ -167,6 +170,7 @@ print("patients in both:", len(set(train_patients) & set(test_patients)))
 # A **neural network** is a chain of simple computations with adjustable numbers, its **weights**. This one looks at
 # small neighbourhoods of pixels (a *convolution*, lesson 04), averages what it has found over the picture, and gives
 # three probabilities. Training changes the weights step by step so that the probability of the right answer grows.
+# Lessons 04 and 05 explain the lines below.
 
 # %%
 training.set_seed(seed)
@@ -190,14 +194,14 @@ for epoch, loss in enumerate(history["loss"], start=1):
     print(f"after pass {epoch}: loss {loss:.3f}")
 
 # %% [markdown]
-# The **loss** says how surprised the network is by the right answers; it falls. That alone proves nothing: it was
-# measured on the pictures it learnt from.
+# The **loss** says how surprised the network is by the right answers; a blind guess among three costs log 3, about
+# 1.1. A falling loss alone proves nothing: it was measured on the pictures the network learnt from.
 #
 # ## Is it any good?
 #
 # Two questions decide. How often is it right for *new* patients? And what would something much simpler have done? We
-# compare with always giving the same answer, and with a rule that sees only one number a picture, its average grey
-# (a decision tree, which finds the best limits on the training pictures).
+# compare with always giving the same answer, and with the rule of average grey: a decision tree, which finds the best
+# limits on the training pictures.
 
 # %%
 from sklearn.tree import DecisionTreeClassifier
@@ -205,15 +209,11 @@ from sklearn.tree import DecisionTreeClassifier
 from medlib.evaluation import statistics
 
 
-def average_grey(pictures):
-    return pictures.mean(axis=(1, 2))
-
-
+train_grey, test_grey = train_pictures.mean(axis=(1, 2)), test_pictures.mean(axis=(1, 2))
+tree = DecisionTreeClassifier(max_leaf_nodes=3, random_state=0).fit(train_grey, train_labels)
 answers = {
     "always T1": np.zeros(len(test_labels), int),
-    "average grey": DecisionTreeClassifier(max_leaf_nodes=3, random_state=0)
-    .fit(average_grey(train_pictures), train_labels)
-    .predict(average_grey(test_pictures)),
+    "average grey": tree.predict(test_grey),
     "network": network.predict(test_pictures, verbose=0).argmax(axis=1),
 }
 
@@ -235,40 +235,45 @@ ledger.record("00/accuracy_grey", accuracy["average grey"].value, parameters, li
 ledger.record("00/accuracy", accuracy["network"].value, parameters, limits=(0, 1))
 ledger.say(
     "On {n} pictures of {patients} test patients the network is right in **{accuracy:.0%}**, the rule with "
-    "one number in {accuracy_grey:.0%}, and guessing in {chance:.0%}.",
+    "one number in {accuracy_grey:.0%}, and always answering T1 in {always:.0%}.",
     n=len(test_labels),
     patients=len(set(test_patients)),
-    chance=1 / 3,
+    always=accuracy["always T1"].value,
 )
 
 # %% [markdown]
 # The brackets hold a **95 % interval**: how far the number could be off because we happened to test these patients and
-# not others. With so few test patients it is wide wherever the answer is not the same for nearly everybody.
+# not others. For "always T1" it has no width: T1 makes up the same share of everybody's pictures.
 #
-# Never believe the number alone. Look at what it got wrong; if it got nothing wrong, at what it was least sure of.
+# It leaves out a second kind of luck, the random start of the training. One more training, from another *seed*, should
+# end within the **band** that stands after `00/accuracy`. The wider the band, the less one training tells. The rule has
+# no random start, so its band is a single number.
+#
+# Never believe the number alone. Look at the pictures whose true setting got the lowest probability: each title gives
+# the truth, the network's answer, and that probability.
 
 # %%
 probabilities = network.predict(test_pictures, verbose=0)
 right = probabilities[np.arange(len(test_labels)), test_labels]
 unsure = np.argsort(right)[:4]
-titles = [f"{contrasts[test_labels[i]]}: p = {right[i]:.2f}" for i in unsure]
+said = answers["network"]
+titles = [f"{contrasts[test_labels[i]]}, said {contrasts[said[i]]}: {right[i]:.2f}" for i in unsure]
 fig = plotting.image_grid(test_pictures[unsure], titles=titles)
 plotting.show(
     fig,
-    alt="The four test pictures to whose true setting the network gave the lowest probability p.",
+    alt="The four test pictures to whose true setting the network gave the lowest probability.",
     save="00_unsure",
 )
 
 # %% [markdown]
-# Was this task hard? Compare the network with the rule that uses one number before you answer. A high accuracy is a
-# statement about the *task* as much as about the network; that is why a baseline stands beside every result in this
-# course. Finding a tumour, in lesson 05, is another matter.
+# Could you have told? And was the task hard? The closer the rule with one number comes to the network, the less the
+# network adds. That is why a **baseline**, something simpler, stands beside every result in this course.
 #
 # ## How to read the rest
 #
-# Every lesson has this shape: a question, **You will**, a cell of parameters that you may change, then text, a short
-# cell and what its output shows. Where it says **Predict**, stop for ten seconds and commit to an answer; you learn
-# most where you were wrong. Each lesson runs alone: start anywhere.
+# Every lesson has this shape: a question, **You will**, parameters that you may change, then text, a short cell and
+# what its output shows. At **Predict** you learn most where you were wrong. Each lesson runs alone; *builds on* says
+# what to read before.
 #
 # | part | lessons |
 # |---|---|
@@ -278,32 +283,33 @@ plotting.show(
 # | D trust | 16 evaluation · 17 explanations · 18 uncertainty · 19 security · 20 model audit |
 # | E frontier | 21 large models · 22 annotation · 23 multimodal · 24 ideal observer · 25 deployment · 26 benchmark |
 #
-# The README says which of them are written. In a hurry? Read 01, 02 and 05, then 16. Do you bring your own images? Then
-# 01, 02 and the README's section about `medlib train`.
+# The README says which are written. In a hurry? Read 01, 02 and 05, and 16 once it is there. For images of your own,
+# read 01, 02 and the README's section about `medlib train`.
 #
 # ## Try it
 #
 # Replace the dots, run the cell, then the check below it. The check says what is wrong, not what is right.
 #
-# **Exercise 00.1: accuracy.** Write a function that returns the share of right answers, as a number from 0 to 1.
+# **Exercise 00.1: accuracy for one setting.** Write a function that returns the share of right answers, from 0 to 1,
+# among the pictures whose true setting is `setting`. Then ask it which setting the network finds hardest.
 #
-# > **Hint** Compare the two arrays with `==`: the result counts as ones and zeros.
+# > **Hint** `given[labels == setting]` are the answers to these pictures.
 
 
 # %% tags=["exercise"]
-def accuracy_of(labels, given):
+def accuracy_for(labels, given, setting):
     return ...  # your code here
 
 
 # %% tags=["solution"]
-def accuracy_of(labels, given):
-    return float(np.mean(np.asarray(labels) == np.asarray(given)))
+def accuracy_for(labels, given, setting):
+    return float(np.mean(given[labels == setting] == setting))
 
 
 # %%
 from medlib import check
 
-check.exercise("00.1", accuracy_of)
+check.exercise("00.1", accuracy_for)
 
 # %% [markdown]
 # **Exercise 00.2: the laziest baseline.** Write a function that gets the labels of the *training* and of the *test*
@@ -320,7 +326,7 @@ def laziest_accuracy(train_labels, test_labels):
 # %% tags=["solution"]
 def laziest_accuracy(train_labels, test_labels):
     commonest = np.bincount(train_labels).argmax()
-    return accuracy_of(test_labels, np.full(len(test_labels), commonest))
+    return float(np.mean(test_labels == commonest))
 
 
 # %%
@@ -329,13 +335,13 @@ check.exercise("00.2", laziest_accuracy)
 # %% [markdown]
 # ## In this lesson we
 #
-# - saw that a medical image is an array, and that one head gives several pictures;
+# - saw that a medical image is an array, and that one slice gives several pictures;
 # - trained a network of a few thousand weights on some patients and tested it on others;
 # - put an interval on its accuracy and a simpler method beside it, and looked at its doubts.
 #
 # ## References
 #
 # - M. O. Gueld and others: Quality of DICOM header information for image categorization, *Proceedings of SPIE* 4685
-#   (2002) 280-287.
+#   (2002) 280-287 (it checked the part of the body).
 # - V. Fonov and others: Unbiased average age-appropriate atlases for pediatric studies, *NeuroImage* 54 (2011) 313-327
 #   (the template behind `simbrain`).

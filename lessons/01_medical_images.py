@@ -27,7 +27,7 @@
 # - read a NIfTI file, go from voxel to millimetre and back, and recognise a wrong flip;
 # - derive from the signal equation why the same fluid is dark, bright and dark again in three MR images.
 #
-# **Reading:** about 45 min · **running:** about 15 s on two CPU cores · **builds on:** Python and NumPy; no
+# **Reading:** about 50 min · **running:** about 15 s on two CPU cores · **builds on:** Python and NumPy; no
 # medicine
 
 # %% tags=["install"]
@@ -46,7 +46,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from medlib import ledger, plotting
+from medlib import ledger, plotting  # ledger writes sentences with measured numbers
 
 plotting.use_style()
 
@@ -57,11 +57,11 @@ plotting.use_style()
 #
 # | modality | what is sent into the body | what comes back | unit of a pixel |
 # |---|---|---|---|
-# | **CT** (computed tomography) | X-rays, from all around | how much was absorbed on each path | Hounsfield units: the same on every scanner |
+# | **CT** (computed tomography) | X-rays, from all around | how much was absorbed on each path | Hounsfield units: on every scanner the same for air and water |
 # | **MR** (magnetic resonance) | radio pulses, in a strong magnet | a radio signal from hydrogen nuclei | none: signal, scaled by each scanner in its own way |
 # | **ultrasound** | short sound pulses | echoes from where tissue changes | none: brightness of an echo |
 #
-# CT is the one with a real unit, so we begin there.
+# Only CT has a real unit; we begin with it.
 #
 # ### From absorption to Hounsfield units
 #
@@ -75,8 +75,8 @@ plotting.use_style()
 #
 # $$\mathrm{HU} = 1000 \, \frac{\mu - \mu_\text{water}}{\mu_\text{water}}$$
 #
-# Physicists have tabulated $\mu$ as (mass attenuation) × (density), for instance for X-rays of 60 keV (Hubbell
-# and Seltzer 2004).
+# Physicists have tabulated $\mu$ as (mass attenuation) × (density). We take X-rays of 60 keV (kiloelectronvolts), a
+# typical energy in a CT scanner (Hubbell and Seltzer 2004).
 #
 # > **Predict** By the formula, which value has water? And air, which absorbs nearly nothing?
 
@@ -93,13 +93,12 @@ for name, mu in mu_per_cm.items():
 
 # %% [markdown]
 # Air is near -1000, water is 0 by definition. Fat is a little below water, muscle a little above, and bone far
-# above. Remember fat and muscle: in a minute we look for them in a patient.
+# above. We will look for fat and muscle in a patient.
 #
 # ### Three files
 #
 # Hospitals store images as **DICOM** (Digital Imaging and Communications in Medicine). The Python package
-# `pydicom` reads them, and brings small real files along. They are part of the package, so this lesson needs no
-# network.
+# `pydicom` reads them, and brings small real files along: this lesson needs no network.
 
 # %%
 import pydicom
@@ -144,7 +143,7 @@ plotting.show(fig, alt="Three medical images as stored in their files. CT: a bri
 # %% [markdown]
 # **CT**: a slice through the chest; the bright arrowhead is a vertebra of the spine, the black areas are lung.
 # **MR**: a small detail; the file does not even say of which part of the body. **Ultrasound**: a beating heart,
-# seen from the tip. We take them one after the other.
+# seen from the tip.
 #
 # ## DICOM: pixels and what is known about them
 #
@@ -185,8 +184,8 @@ print(f"HU:     {hu.min():.0f} to {hu.max():.0f}")
 print("water is stored as", round(-float(ct.RescaleIntercept) / float(ct.RescaleSlope)))
 
 # %% [markdown]
-# Is it right? We test it on tissue. Five small squares are marked in the next picture: row and column of the
-# centre, and half of the side, in pixels.
+# Is it right? We test it on tissue. Five small squares are marked in the next picture. The cell gives the row and
+# column of each centre, and how many pixels the square reaches to each side.
 #
 # > **Predict** Square A lies in the lung, which is mostly air, C in fat, D in muscle, E in bone. B lies in a
 # > large blood vessel, the aorta. Blood without anything in it has about 40 HU. Which values do you expect?
@@ -227,7 +226,7 @@ measured.round(0).astype(int)
 
 # %% [markdown]
 # Fat and muscle are near what physics promised. Lung is tissue and air mixed. Bone in the body is not compact all
-# through, so it stays below the tabulated value. Why is the aorta so far above 40? The header knows: a **contrast
+# through, and it stays below the tabulated value. Why is the aorta so far above 40? The header knows: a **contrast
 # agent** had been injected, a liquid with iodine that absorbs X-rays and shows where the blood is. The first text
 # below is its brand name, "IV" means into a vein.
 
@@ -238,13 +237,13 @@ print(ct.ContrastBolusAgent, "|", ct.ContrastBolusRoute)
 lung, muscle = measured["mean HU"]["A lung"], measured["mean HU"]["D muscle"]
 ledger.say(
     "If lung is a mixture of air (-1000 HU) and tissue like muscle ({muscle:.0f} HU), then {lung:.0f} HU means "
-    "**{share:.0%} air**. A pixel of a CT can be read as a measurement, in any hospital.",
+    "**{share:.0%} air**. So a pixel of a CT can be read as a measurement.",
     muscle=muscle, lung=lung, share=(muscle - lung) / (muscle + 1000),
 )
 
 # %% [markdown]
-# That holds for CT only. The MR file has no rescale tags, because its numbers have no unit; twice the number
-# means twice the signal, and nothing else.
+# That holds for CT only. Numbers in MR have no unit: within one image, twice the number means twice the signal, and
+# nothing else. Our MR file has no rescale tags either.
 
 # %% tags=["nbval-check-output"]
 print("MR file has a rescale slope:", "RescaleSlope" in mr)
@@ -289,8 +288,8 @@ plotting.show(fig, alt="The same CT slice through three windows. Lung window: ve
 # gone, although they are in the file. Only the soft-tissue window clearly separates aorta, muscle and fat, and in
 # exchange the vertebra is a white blot.
 #
-# For a network the lesson is the same. **A window is a decision about what it may see**, and it belongs in the
-# record of the experiment. From now on we use `medlib.preprocessing.window`, which is this function.
+# For a network as well, **a window is a decision about what it may see**. It belongs in the record of the
+# experiment. From now on we use `medlib.preprocessing.window`, which is this function.
 
 # %% tags=["nbval-check-output"]
 from medlib import preprocessing
@@ -305,22 +304,23 @@ print(np.allclose(preprocessing.window(hu, 40, 400), apply_window(hu, 40, 400)))
 # matter** (nerve cells, mostly in the folded outer layer of the brain) and **white matter** (the fibres between
 # them) differ by about 10 HU. Brain is therefore viewed in a narrow window, from 0 to 80 HU.
 
-# %%
+# %% tags=["nbval-check-output"]
 head = open_dicom("J2K_pixelrep_mismatch.dcm")
 head_hu = float(head.RescaleSlope) * head.pixel_array.astype("float32") + float(head.RescaleIntercept)
 low, high = head_hu.min(), head_hu.max()
 eight_bits = np.round(255 * (head_hu - low) / (high - low)).astype("uint8")
+print(f"HU in the file: {low:.0f} to {high:.0f}")
 
 # %% [markdown]
-# > **Predict** All values from 0 to 80 HU occur in the file. How many different ones are left after the
-# > conversion?
+# > **Predict** All whole numbers from 0 to 80 HU occur in the file. How many HU is one of the 255 steps? So how
+# > many different values from 0 to 80 are left after the conversion?
 
 # %% tags=["nbval-check-output"]
 restored = eight_bits.astype("float32") / 255 * (high - low) + low
 for name, image in (("in the file", head_hu), ("after 8 bits", restored)):
     inside = image[(image >= 0) & (image <= 80)]
     print(f"{name:12s}: {len(np.unique(inside)):2d} values between 0 and 80 HU")
-print(f"one of 256 steps is {(high - low) / 255:.1f} HU; smallest value {low:.0f}, largest {high:.0f}")
+print(f"one of 255 steps is {(high - low) / 255:.1f} HU")
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 4.2))
@@ -352,7 +352,7 @@ print("window first, then 8 bits:", len(np.unique(inside)), "values")
 #
 # $$\text{length in mm} = \text{number of pixels} \times \text{spacing}$$
 #
-# > **Predict** The CT has 128 pixels of 0.66 mm across. Is the picture wider or narrower than your hand?
+# > **Predict** The CT has 128 pixels of 0.66 mm across. How wide is the picture? Can a whole chest be in it?
 
 # %% tags=["nbval-check-output"]
 down, across = (float(value) for value in ct.PixelSpacing)
@@ -361,8 +361,8 @@ print(f"picture: {ct.Columns * across:.0f} mm wide")
 print(f"header, diameter of the reconstructed image: {float(ct.ReconstructionDiameter):.0f} mm")
 
 # %% [markdown]
-# Two things to notice. First, the slice is several times thicker than a pixel is wide: the **voxel** (pixel with
-# depth) is a long box, not a cube. Fine things lying across it are averaged away.
+# First, the slice is several times thicker than a pixel is wide: the **voxel** (pixel with depth) is a long box,
+# not a cube. Fine things lying across it are averaged away.
 #
 # Second, the header contradicts itself: by one of its lines the picture is four times as wide as by the other.
 # Somebody has made this file smaller for testing. Either they kept every fourth pixel, and then a pixel is four
@@ -379,13 +379,12 @@ plotting.show(fig, alt="Hounsfield units along row 30: lung near -800 on both si
               "plateau of bone above 120, a good 20 mm wide.")
 
 # %% tags=["nbval-check-output"]
-edges = np.flatnonzero(hu[30, :85] > 120)
+edges = np.flatnonzero(hu[30] > 120)
 print(f"bone from column {edges[0]} to {edges[-1]}: {(edges[-1] - edges[0] + 1) * across:.0f} mm, "
       f"or {(edges[-1] - edges[0] + 1) * across * 4:.0f} mm if pixels were four times as large")
 
 # %% [markdown]
-# No vertebra is 10 cm wide: the picture was cut out and the spacing holds. But then `ImagePositionPatient`, the
-# place of the first pixel, is still that of the full picture, and wrong. **A header survives what was done to the
+# No vertebra is 10 cm wide: the picture was cut out and the spacing holds. **A header survives what was done to the
 # pixels.** Whenever a number matters, compare it with something whose size you know.
 #
 # ### Which side is left
@@ -398,10 +397,10 @@ print(f"bone from column {edges[0]} to {edges[-1]}: {(edges[-1] - edges[0] + 1) 
 #
 # $$\mathbf{x}(i, j) = \mathbf{p} + j \, \Delta_\text{across} \, \mathbf{r} + i \, \Delta_\text{down} \, \mathbf{c}$$
 #
-# We write the equation once, and ask for two pixels of an MR slice through the abdomen.
+# We ask for two pixels of an MR slice through the abdomen.
 #
-# > **Predict** The first pixel is in the corner at the top left. If $x$ grows to the left of the patient, which
-# > sign does it have there?
+# > **Predict** The slice lies straight across the body (an **axial** slice). Which of $x$, $y$ and $z$ is the same
+# > at all its pixels? If $x$ goes from negative to positive along a row, from which side to which does the row run?
 
 # %%
 abdomen = open_dicom("examples_overlay.dcm")
@@ -422,10 +421,10 @@ print("last pixel: ", position_mm(abdomen, *last).round(1), "mm")
 
 # %% [markdown]
 # From negative to positive $x$: the row runs from the right side of the patient to the left. From negative to
-# positive $y$: the column runs from front to back. $z$ does not change, for the slice is horizontal.
+# positive $y$: the column runs from front to back. $z$ does not change.
 #
-# A letter says more than a vector. The function below names the side to which a direction mostly points: R or L,
-# A (anterior: front) or P, F (feet) or H (head).
+# The function below names the side to which a direction mostly points: R or L,
+# A (anterior: front) or P, F (feet) or H (head, the S of LPS).
 
 # %%
 def towards(direction):
@@ -446,12 +445,12 @@ for name, file in (("chest CT", ct), ("head CT", head), ("abdomen MR", abdomen))
     print(f"{name:10s} along a row: {towards(row)} {row}   down a column: {towards(column)} {column}")
 
 # %% [markdown]
-# In all three, columns run towards the patient's **left**. So the right edge of the picture is the left side of
+# In all three, rows run towards the patient's **left**. So the right edge of the picture is the left side of
 # the patient: we look from the feet, at somebody lying on the back. This is the **radiological display**, the
-# custom in every hospital.
+# custom in hospitals.
 #
 # The head CT is tilted: its columns do not point straight to the back. The angle is in the vector, and the header
-# gives it once more (with a sign that says to which side the scanner was tilted).
+# gives it once more (the sign says to which side).
 
 # %% tags=["nbval-check-output"]
 row, column = directions(head)
@@ -484,9 +483,9 @@ plotting.show(fig, alt="MR slice of the abdomen, twice. Left, as stored: R at th
               "liver at the left. Right, mirrored: the liver at the right, under the letter R.")
 
 # %% [markdown]
-# Both look like an ordinary abdomen. Only the letters, or knowing where the liver belongs, tell them apart. The
-# letters in the right-hand picture are correct because we mirrored the vector along with the pixels. A library
-# that returns the array alone leaves that to you.
+# Only the letters, or knowing where the liver belongs, tell them apart. The letters in the right-hand picture are
+# correct because we mirrored the vector along with the pixels. A library that returns the array alone leaves that
+# to you.
 #
 # > **Note** Mirroring is also a popular augmentation (varying training images artificially, lesson 11). It is
 # > harmless where left and right mean nothing, and wrong where they do.
@@ -507,8 +506,8 @@ print(f"{frames} frames, one every {milliseconds:.1f} ms: {frames * milliseconds
 print(f"an echo from 10 cm depth returns after {2 * 0.10 / 1540 * 1e6:.0f} microseconds")
 
 # %% [markdown]
-# How deep does the picture reach? Ultrasound files hold no `PixelSpacing`, but a description of the region of the
-# picture that is the echo image: its corners, and centimetres per pixel.
+# How deep does the picture reach? Ultrasound files usually hold no `PixelSpacing`, but a description of the region
+# of the picture that is the echo image: its corners, and centimetres per pixel.
 
 # %% tags=["nbval-check-output"]
 region = us.SequenceOfUltrasoundRegions[0]
@@ -527,7 +526,7 @@ print(f"if the frames were reduced to half their size: {mm:.2f} mm a pixel")
 # frame, and put them side by side: depth downwards, time to the right. Cardiologists call this an **M-mode**
 # (motion mode) picture.
 #
-# > **Predict** How does a wall that does not move look in it? And a heart valve?
+# > **Predict** How does a wall that does not move look in it? And one that moves with the heartbeat?
 
 # %%
 clip = us.pixel_array.mean(axis=-1)  # the echoes are grey: average the three colours
@@ -549,12 +548,12 @@ plotting.show(fig, alt="Left: first frame of the clip, with a vertical line thro
 
 # %% [markdown]
 # Bands that run straight across are echoes at rest. The waves are parts of the heart: within this second they
-# move by a centimetre or two. In a single frame none of that is to be seen; lesson 06 learns from sequences.
+# move by a centimetre or two. In a single frame none of that is to be seen.
 #
 # ### The same in one call
 #
-# You have now rescaled, windowed and measured by hand. `read_image` does it for the course's formats and says
-# what it found: values in the file's unit, spacing, and the window that the file itself asks for.
+# `read_image` does all this for the course's formats and says what it found: values in the file's unit, spacing,
+# and the window that the file itself asks for (here none).
 
 # %% tags=["nbval-check-output"]
 from medlib.datasets.reading import read_image
@@ -576,8 +575,9 @@ def kind(element):
     """What an element could tell, judged by its tag and its type alone."""
     if element.tag.is_private:
         return "private"
-    if element.tag.group == 0x0010:
+    if element.tag.group == 0x0010:  # the patient's group of tags
         return "patient"
+    # types: PN is a person's name, DA a date, TM a time, UI a unique identifier
     kinds = {"PN": "staff names", "DA": "dates, times", "TM": "dates, times", "UI": "unique numbers"}
     return kinds.get(element.VR, "other")
 
@@ -595,7 +595,7 @@ pd.DataFrame(counts).T.fillna(0).astype(int)
 # numbers** tie an image to its examination in the hospital's archive: not a name, but a key to one. Dates narrow
 # down who it was.
 #
-# The obvious remedy is a list of things to delete. We delete what the table shows: all private elements and the
+# The obvious remedy: a list of things to delete. We delete what the table shows: all private elements and the
 # whole patient group, and empty names and dates. (Unique numbers would have to be replaced, the same old one by
 # the same new one everywhere. We leave them.)
 
@@ -644,18 +644,18 @@ plotting.show(fig, alt="The upper part of an ultrasound picture: white text in t
               "centre and gives numbers and a time.")
 
 # %% [markdown]
-# Name of a hospital, numbers, a time: no tag was involved. Besides, a scan of a head contains the patient's face,
-# as a surface that can be drawn. And a network that finds such text can learn "picture from hospital B" instead
-# of "tumour".
+# Name of a hospital, numbers, a time (this file is public): no tag was involved. Besides, a scan of a head contains
+# the patient's face, as a surface that can be drawn. And a network that finds such text can learn "picture from
+# hospital B" instead of "tumour".
 #
-# DICOM PS3.15, annex E lists what to do with every tag, the pixels and the face included. Which rules apply to
-# your data is a question for your data-protection officer, not for this course.
+# DICOM PS3.15, annex E lists what to do with each tag that may tell who it is, with the pixels and the face. Which
+# rules apply to your data is a question for your data-protection officer.
 #
 # ## NIfTI: a volume and its place
 #
-# Research on the brain mostly uses **NIfTI**: one file with a whole volume and one small header, no patient. Ours
-# is the **MNI template**, an average of 152 aligned brains (Fonov and others 2011). It comes with the package
-# `nilearn`.
+# Research on the brain mostly uses **NIfTI**: one file with a whole volume and a small header without a field for a
+# name. Ours is the **MNI template**, an average of 152 aligned brains (Fonov and others 2011). It comes with the
+# package `nilearn`.
 
 # %% tags=["nbval-check-output"]
 import importlib.util
@@ -678,7 +678,7 @@ print("shape", volume.shape, volume.dtype, "voxel size", sizes, "mm")
 # $$\begin{pmatrix} x \\ y \\ z \\ 1 \end{pmatrix} = A \begin{pmatrix} i \\ j \\ k \\ 1 \end{pmatrix}$$
 #
 # The axes are **RAS**: $x$ grows to the patient's *right*, $y$ to the front (*anterior*), $z$ up (*superior*).
-# Compare with DICOM: LPS. Between the two, the signs of $x$ and $y$ change; forget it and you have turned the
+# DICOM's are LPS: between the two, the signs of $x$ and $y$ change; forget it and you have turned the
 # patient around.
 
 # %% tags=["nbval-check-output"]
@@ -689,8 +689,8 @@ print("the origin, 0 mm, is voxel", (np.linalg.inv(affine) @ [0, 0, 0, 1])[:3])
 print("axes point towards", nibabel.aff2axcodes(affine))
 
 # %% [markdown]
-# The inverse matrix leads back, from millimetres to voxel numbers. So the first array index runs from left to
-# right, the second from back to front, the third upwards.
+# The inverse matrix leads back, from millimetres to voxel numbers. The last line says how the array lies: the first
+# index runs from left to right, the second from back to front, the third upwards.
 #
 # > **Predict** `plt.imshow(volume[:, :, 100])` draws the first index downwards and the second to the right. In
 # > which direction will the face look?
@@ -719,8 +719,8 @@ print("largest difference between the template and its mirror image:", np.abs(di
 
 # %% [markdown]
 # It was built to be symmetric. So a test picture that cannot show the mistake proves nothing. We need an image
-# with a known side. `nilearn` brings one: a map of brain activity, from people who pressed a button. Positive:
-# more active when the *left* hand pressed than when the right one did.
+# with a known side. `nilearn` brings one: a map of brain activity during button presses. Positive means more
+# active with the *left* hand than with the right.
 #
 # The left hand is steered by the *right* half of the brain: nerve fibres cross on their way down. So the maximum
 # must be on the right.
@@ -738,7 +738,7 @@ print("maximum in voxel", tuple(int(i) for i in voxel), "=", world, "mm")
 # takes the array and ignores the affine finds the maximum at a low index, and calls it left.
 #
 # > **Predict** Below, both files are drawn by the same code. Left: arrays as they come. Right: both brought to
-# > RAS first. The outline is drawn where the map is above 4. On which side does it appear in each?
+# > RAS first. Lines enclose where the map (a statistic without unit) is above 4. On which side are they in each?
 
 # %%
 def neurological(image, height_mm):
@@ -764,16 +764,17 @@ plotting.show(fig, alt="A horizontal slice of the template, 46 mm above the orig
 
 # %% [markdown]
 # The left picture shows a left hand steered by the left half of the brain: a wrong finding, without any error
-# message. `as_closest_canonical` turns the axes of any NIfTI image to RAS by its affine. Do it first, always.
+# message. `as_closest_canonical` swaps and flips the axes of any NIfTI image until they are nearest to RAS. Do it
+# first, always.
 #
-# > **Note** The two pictures are drawn with right on the right, the custom of brain research. Radiological
-# > display has it the other way round. Write on your figures which one it is.
+# > **Note** The two pictures are drawn with right on the right: **neurological** display, the custom of brain
+# > research. Radiological display has it the other way round. Write on your figures which one it is.
 #
 # ## Why one fluid has three brightnesses
 #
 # The brain floats in **cerebrospinal fluid** (CSF), which also fills chambers inside it, the ventricles. On a
 # **T1-weighted** MR image CSF is dark, on a **T2-weighted** one it is bright, and on **FLAIR** (fluid-attenuated
-# inversion recovery) dark again. One patient, one hour, one scanner. How?
+# inversion recovery) dark again. How?
 #
 # ### Recovery and decay
 #
@@ -786,13 +787,14 @@ plotting.show(fig, alt="A horizontal slice of the template, 46 mm above the orig
 #
 # Both depend on the tissue. The operator chooses two times: the **repetition time** $T_R$ from one pulse to the
 # next (how long things may recover), and the **echo time** $T_E$ from the pulse to the measurement (how long they
-# decay). For the **spin-echo** sequence, with $T_E$ short against $T_R$, the signal is (Bernstein, King and Zhou
-# 2004, section 14.3)
+# decay). For the **spin-echo** sequence (programme of pulses), with $T_E$ short against $T_R$, the
+# signal is (Bernstein, King and Zhou 2004, section 14.3)
 #
 # $$S = \rho \; \underbrace{\left(1 - e^{-T_R / T_1}\right)}_{\text{recovered}} \; \underbrace{e^{-T_E / T_2}}_{\text{not yet decayed}}$$
 #
-# with the **proton density** $\rho$: hydrogen nuclei in the tissue, relative to water. Here is what the
-# literature gives for a magnet of 1.5 tesla. The sources stand in `medlib/simulation/signal.py`.
+# with the **proton density** $\rho$: hydrogen nuclei in the tissue, relative to water. So $S = 1$ is water, fully
+# recovered and not yet decayed. Here is what the literature gives for a magnet of 1.5 tesla. The sources stand in
+# `medlib/simulation/signal.py`.
 
 # %% tags=["nbval-check-output"]
 from medlib.simulation import signal
@@ -817,8 +819,8 @@ def spin_echo(tissue, tr, te):
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
 tr, te = np.linspace(0, 6000, 300), np.linspace(0, 300, 300)
 for (name, tissue), style in zip(tissues.items(), ("-", "--", "-."), strict=True):
-    axes[0].plot(tr, spin_echo(tissue, tr, 14), style, label=name)
-    axes[1].plot(te, spin_echo(tissue, 4500, te), style, label=name)
+    axes[0].plot(tr, spin_echo(tissue, tr, 14), style, label=name.replace("csf", "CSF"))
+    axes[1].plot(te, spin_echo(tissue, 4500, te), style, label=name.replace("csf", "CSF"))
 axes[0].set(xlabel="repetition time (ms), echo time 14 ms", ylabel="signal (1: water)", ylim=(0, 1))
 axes[1].set(xlabel="echo time (ms), repetition time 4500 ms")
 for ax, time, name in zip(axes, (520, 100), ("T1-weighted", "T2-weighted"), strict=True):
@@ -834,9 +836,8 @@ plotting.show(fig, alt="Spin-echo signal of grey matter, white matter and CSF. L
 # Right: most has recovered, but after 100 ms only CSF has kept its signal: **T2-weighted**. "Weighted", because
 # the other constants still play a part.
 #
-# So on a T2-weighted image, fluid is bright. That is useful, because many diseased tissues hold more water and
-# light up. And it is a nuisance: beside a bright ventricle, a bright **lesion** (a spot of diseased tissue) is
-# easily overlooked.
+# So on a T2-weighted image, fluid is bright. Many diseased tissues hold more water and light up as well. But beside
+# a bright ventricle, a bright **lesion** (a spot of diseased tissue) is easily overlooked.
 #
 # ### Inversion: making CSF vanish
 #
@@ -867,7 +868,7 @@ ti = np.linspace(0, 5000, 500)
 nulling = signal.nulling_time(csf.t1_ms, 9000)  # for the repetition time of 9 s used here
 fig, ax = plt.subplots(figsize=(7, 3.6))
 for (name, tissue), style in zip(tissues.items(), ("-", "--", "-."), strict=True):
-    ax.plot(ti, inversion_recovery(tissue, 9000, 120, ti), style, label=name)
+    ax.plot(ti, inversion_recovery(tissue, 9000, 120, ti), style, label=name.replace("csf", "CSF"))
 ax.axvline(nulling, color=plotting.GREY, linestyle=":")
 ax.text(nulling, 0.8, f" FLAIR: {nulling:.0f} ms", color=plotting.GREY)
 ax.set(xlabel="inversion time (ms); repetition 9000 ms, echo 120 ms", ylabel="signal (1: water)")
@@ -877,7 +878,7 @@ plotting.show(fig, alt="Inversion-recovery signal against inversion time. CSF st
               "nearly recovered at 2500 ms.")
 
 # %% [markdown]
-# At the dotted line CSF is silent, while grey and white matter, with their shorter $T_1$, have long recovered.
+# At the dotted line CSF is silent, while grey and white matter, with their shorter $T_1$, have mostly recovered.
 # The echo time is long, so the image is T2-weighted otherwise: a T2 image without the fluid.
 #
 # `medlib.simulation.signal` holds the same two equations; the simulation of this course is made with them.
@@ -895,15 +896,14 @@ print("equal to medlib's:", bool(same))
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# Read down each column: in T1 white is brightest and CSF darkest, in T2 CSF is by far the brightest, in FLAIR it
-# is gone. The equation also helps to read a real file. The MR detail at the beginning of this lesson says with
-# which times it was taken.
+# Read down each column: in T1 white is brightest and CSF darkest, in T2 CSF is by far the brightest, in FLAIR it is
+# gone. Now a real file: the MR detail at the beginning of this lesson says with which times it was taken.
 
 # %%
 tr, te = float(mr.RepetitionTime), float(mr.EchoTime)
 ledger.say(
-    "TR {tr:.0f} ms, TE {te:.0f} ms. With such times, fluid gives **{ratio:.0f} times** the signal of white matter. "
-    "So the brightest parts of that picture are most likely fluid.",
+    "TR {tr:.0f} ms, TE {te:.0f} ms. With such times, fluid gives **{ratio:.0f} times** the signal of white matter at "
+    "1.5 tesla. So the brightest parts of that picture may well be fluid.",
     tr=tr, te=te, ratio=spin_echo(csf, tr, te) / spin_echo(tissues["white"], tr, te),
 )
 
@@ -937,13 +937,15 @@ plotting.show(fig, alt="A simulated brain slice without tumour in three contrast
               "and around the brain is dark in T1, white in T2 and nearly black in FLAIR.")
 
 # %% [markdown]
-# The equation, seen. Now measured: in all slices without a tumour, we take the brightest twentieth of the brain's
-# pixels in T2. By the equation they are fluid. How bright are the *same* pixels in T1 and FLAIR, compared with
-# the average of the brain?
+# Small bright spots in FLAIR, where there are any, are no tumours: they come with age, with or without a tumour.
+#
+# Now we measure the fluid. In all slices without a tumour, we take the brightest twentieth of the brain's pixels in
+# T2; by the equation most are fluid. In T2 they are bright by choice. The test is T1 and FLAIR: how bright are the
+# *same* pixels there, compared with the average of the brain?
 
 # %%
 slices = cohort.images[cohort.table["tumour_diameter_mm"] == 0] / 255
-brain = slices.max(axis=-1) > 0.15  # outside, there is only noise
+brain = slices.max(axis=-1) > 0.15  # outside the brain all is zero
 fluid = brain & (slices[..., 1] > np.quantile(slices[brain][:, 1], 0.95))
 relative = slices[fluid].mean(axis=0) / slices[brain].mean(axis=0)
 
@@ -952,12 +954,13 @@ for number, name in enumerate(("t1", "t2", "flair")):
     ledger.record(f"01/fluid_{name}", relative[number], parameters, limits=(0, 10))
 ledger.say(
     "Brightness of fluid, average of the brain = 1: **T1 {fluid_t1:.2f}, T2 {fluid_t2:.2f}, FLAIR {fluid_flair:.2f}** "
-    "({n} slices). It is not zero in FLAIR: a pixel at a border holds brain as well, the inversion time is never quite exact, and noise has no negative values.",
+    "({n} slices). The simulation keeps it from being zero in FLAIR: a pixel at a border holds brain as well, "
+    "the inversion time is not quite exact, and noise has no negative values.",
     n=len(slices),
 )
 
 # %% [markdown]
-# And this is why a radiologist wants all three: a slice with a tumour.
+# Now a slice with a tumour.
 #
 # > **Predict** The tumour holds more water than healthy tissue. In which of the three images will you find it
 # > most easily?
@@ -972,15 +975,17 @@ plotting.show(fig, alt="A simulated slice with a tumour in T1, T2 and FLAIR; bel
               "the tumour. In T2 the tumour and the fluid are both bright; in FLAIR the fluid is dark.")
 
 # %% [markdown]
-# T2 shows both, tumour and fluid. How bright is each of them?
+# How bright are the tumour, against the brain around it, and the fluid, as measured above?
 
 # %%
-tumour = cohort.images[largest][cohort.masks[largest]].mean(axis=0) / 255
-level = slices[brain].mean(axis=0)  # of the brain, in the slices without a tumour
+picture, mask = cohort.images[largest] / 255, cohort.masks[largest]
+around = (picture.max(axis=-1) > 0.15) & ~mask  # the brain around the tumour
+tumour = picture[mask].mean(axis=0) / picture[around].mean(axis=0)
+words = np.where(tumour > relative, "the tumour is the brighter one", "the fluid outshines it")
 ledger.say(
-    "Average of the brain = 1. In T2 this tumour has {t2:.2f}, fluid {fluid_t2:.2f}: the fluid outshines it. In FLAIR it has "
-    "{flair:.2f}, fluid {fluid_flair:.2f}: the fluid has left the stage.",
-    t2=tumour[1] / level[1], flair=tumour[2] / level[2],
+    "Average of the brain = 1. In T2 this tumour has {t2:.2f}, fluid {fluid_t2:.2f}: {in_t2}. In FLAIR it has "
+    "{flair:.2f}, fluid {fluid_flair:.2f}: {in_flair}.",
+    t2=tumour[1], flair=tumour[2], in_t2=words[1], in_flair=words[2],
 )
 
 # %% [markdown]
@@ -988,7 +993,8 @@ ledger.say(
 #
 # ### What simbrain can and cannot show
 #
-# Every data set of the course has a **card**: how it was made, and what must not be concluded from it.
+# Every data set of the course has a **card**: how it was made, and what must not be concluded from it. The last two
+# paragraphs matter now; you need not know every word of the others yet.
 
 # %%
 from IPython.display import Markdown
@@ -1078,8 +1084,8 @@ check.exercise("01.3", inversion_time)
 # %% [markdown]
 # ## In this lesson we
 #
-# - read CT values as a physical measurement, found fat, muscle and contrast agent by their Hounsfield units, and
-#   saw that MR and ultrasound have no such unit;
+# - read CT values as a physical measurement, tested that on fat and muscle, and saw that MR and ultrasound have no
+#   such unit;
 # - chose windows, and counted what a careless conversion to 8 bits destroys;
 # - turned pixels into millimetres, and twice caught a header that no longer fitted its pixels;
 # - told left from right by vectors and letters, and saw two flips that raise no error;
@@ -1093,7 +1099,7 @@ check.exercise("01.3", inversion_time)
 #
 # - G. N. Hounsfield: Computed medical imaging (Nobel lecture), *Medical Physics* 7 (1980) 283-290.
 # - J. H. Hubbell, S. M. Seltzer: *Tables of X-ray mass attenuation coefficients and mass energy-absorption
-#   coefficients*, NISTIR 5632, National Institute of Standards and Technology 2004, tables 2 and 4.
+#   coefficients*, version 1.4, National Institute of Standards and Technology 2004, tables 2 and 4.
 # - *Digital Imaging and Communications in Medicine (DICOM)*, NEMA PS3: part 3 (C.7.6.2 image plane, C.8.5.5
 #   ultrasound regions, C.11 look-up tables and windows), part 15 (annex E de-identification).
 #   https://www.dicomstandard.org

@@ -13,12 +13,11 @@
 # %% [markdown]
 # # 02 Preprocessing
 #
-# Between the scanner and the first line of training lies work that nobody publishes: files are sorted out,
+# Between the scanner and the first line of training lies work that papers seldom describe: files are sorted out,
 # images are brought to one size and one grey scale, patients are dealt out to training and test. Mistakes made
-# here raise no error. They give a network that recognises the hospital instead of the disease, or a test result
-# that no other hospital will ever see again. This lesson asks: **what must be done to medical images before a
-# model sees them, and how large is the damage when it is done wrongly?** Each step is measured, also where it does
-# not help.
+# here raise no error. They can give a network that recognises the hospital instead of the disease, or a test result
+# that no other hospital will see again. This lesson asks: **what must be done to medical images before a
+# model sees them, and how large is the damage when it is done wrongly?**
 #
 # **You will**
 #
@@ -69,8 +68,8 @@ data.summary()
 # ### A delivery
 #
 # An archive has sent you a folder: image files, and a CSV with one row for each. The next cell makes such a folder
-# from images of different patients. It also plants fifteen defects, most of which have been met in public data
-# sets. They are written down in the **key**, which we open at the end.
+# from images of different patients. It also plants fifteen defects. They are written down in the **key**, which we
+# open at the end.
 
 # %%
 import tempfile
@@ -165,7 +164,8 @@ for name in broken:
 # %%
 pixels = {name: np.asarray(Image.open(folder / name)) for name in files if name not in broken}
 said = table.drop_duplicates("image").set_index("image")
-wrong_size = [n for n in pixels if n in in_table and pixels[n].shape[0] != said.height[n]]
+size = said[["height", "width"]]
+wrong_size = [n for n in pixels if n in in_table and pixels[n].shape != tuple(size.loc[n])]
 flat = [name for name in pixels if pixels[name].std() == 0]
 
 # %% tags=["nbval-check-output"]
@@ -178,7 +178,7 @@ print("size is not as the table says:", wrong_size, "  one grey level only:", fl
 # measures memory. Comparing all pairs of files would be slow. A **hash** is quicker: a function that turns any number
 # of bytes into a short text, such that equal bytes give equal texts, and different bytes practically never do.
 #
-# We hash the *pixels*, not the file: the same pixels saved by two programs give different files.
+# We hash the *pixels*, not the file: the same pixels saved by two programs can give different files.
 
 # %%
 import hashlib
@@ -242,7 +242,7 @@ pd.Series(bits, name="bits that differ").to_frame()
 
 # %% [markdown]
 # Brightness changes next to nothing: all waves get stronger together. A small movement already costs many bits, and
-# a mirrored image looks to this hash like somebody else. Remember that when we open the key.
+# a mirrored image looks to this hash like somebody else.
 #
 # The course's version is `medlib.preprocessing.fingerprint`. It keeps the bits and the thumbnail, because bits alone are
 # coarse. A second measure is the **correlation** of two thumbnails after what all thumbnails have in common has been
@@ -253,6 +253,7 @@ from medlib.preprocessing import fingerprint
 
 names = [name for name in pixels if name not in flat]
 prints = [fingerprint(pixels[name][..., None] / 255) for name in names]
+# ^ leaves a 1 wherever two numbers have different bits
 distance = np.array([[(a.bits ^ b.bits).bit_count() for a in prints] for b in prints])
 thumbnails = np.array([each.thumbnail.ravel() for each in prints])
 correlation = np.corrcoef(thumbnails - thumbnails.mean(axis=0))
@@ -288,13 +289,13 @@ titles = [f"pair {number // 2 + 1}: {name[:-4]}" for number, name in enumerate(s
 fig = plotting.image_grid(np.stack(gallery), titles=titles, columns=4)
 plotting.show(
     fig,
-    alt="The eight closest pairs, two in a row. On simbrain pairs 1 to 4 plainly show the same image "
-    "twice: exact, with a small cross drawn into it, or brighter. The others need a second look.",
+    alt="The eight closest pairs, two in a row. Some plainly show the same image twice: exact, with a "
+    "small cross drawn into it, or brighter. Others need a second look.",
 )
 
 # %% [markdown]
-# On `simbrain` the first four pairs are plainly copies. With the others one has to look twice: the same brain, or one that
-# resembles it? Decide for each before you read on. The numbers alone would not have told where to stop.
+# Some pairs are plainly copies. With others one has to look twice: the same brain, or one that resembles it? Decide
+# for each before you read on. Would the numbers alone have told you where to stop?
 #
 # ### The key
 #
@@ -315,7 +316,7 @@ planted
 
 # %%
 ledger.record("02/copies_seen", int(planted["seen"].sum()), parameters, limits=(0, 6))
-ledger.say("Of the six planted copies we saw **{copies_seen:.0f}**.")
+ledger.say("Of the six planted copies, **{copies_seen:.0f}** are among the eight pairs.")
 
 # %% [markdown]
 # This hash needs the pattern to stay where it was. A copy that was moved or mirrored can slip through, and so can a
@@ -350,10 +351,13 @@ except DataError as refusal:
 # %%
 clean = table.drop_duplicates()
 clean = clean.assign(label=clean["label"].str.strip().str.lower())  # a typing error, no doubt
+clean["age"] = clean["age"].where(clean["age"].between(0, 110))  # 999 becomes "not a number"
 clean = clean[clean["image"].isin(set(pixels) - set(flat))]  # nothing to see: leave out
 
 # %% [markdown]
-# Both images of a label conflict are left out. Copies stay, and count as images of one patient.
+# The file without a row drops out by itself; about the size we believe the file. Both images of a label
+# conflict are left out. Copies stay, and count as images of one patient. Here the key names them. Without a key it is
+# the pairs you decided on, and a copy that you missed stays a patient of its own.
 
 # %%
 n_labels = said.label[copies.index].groupby(copies).transform("nunique")
@@ -414,8 +418,8 @@ print(f"tumour pixels before {tumour.sum()}, after {tumour[box].sum()}")
 # So far nothing is lost. But networks want images of one size, so cropping is usually followed by stretching every
 # box to, say, 64 x 64 pixels.
 #
-# > **Predict** A large head and a small one are both cropped and stretched to 64 x 64. A tumour of 20 mm: how many
-# > pixels wide is it in each?
+# > **Predict** A wide slice and a narrow one are both cropped and stretched to 64 x 64. In which of them does a tumour
+# > of 20 mm become wider?
 
 # %%
 boxes = np.array([crop_to_content(each)[0].shape[:2] for each in mri.images])
@@ -428,7 +432,7 @@ ledger.record("02/stretched_high", stretched.max(), parameters)
 ledger.say(
     "Across {n} slices the same 20 mm come out as **{stretched_low:.1f} to {stretched_high:.1f} pixels**. "
     "And the boxes are {low:.2f} to {high:.2f} times as high as wide: stretched to a square, all "
-    "heads get the same shape.",
+    "get the same shape.",
     n=len(boxes),
     low=(height_mm / width_mm).min(),
     high=(height_mm / width_mm).max(),
@@ -492,9 +496,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Above, what a network would be given: three brains of different size and shape (window 0 to 1: 0
-# is black, 1 is white). Below, the same after
-# resampling. How many pixels does the tumour have in each?
+# Above, what a network would be given: three brains of different size and shape (window 0 to 1: 0 is black, 1 is
+# white). Below, the same after resampling. How many pixels does the tumour have in each?
 #
 # A mask is resampled by taking the *nearest* pixel, never by interpolation: between "tumour" and "not tumour" there is
 # nothing half.
@@ -503,15 +506,14 @@ plotting.show(
 from medlib.preprocessing import resize_mask
 
 truth = cohorts["fine"].masks[patient]
-counts = {
-    "pixels as delivered": [resize_mask(truth, flair[n].shape[:2]).sum() for n in flair],
-    "pixels at 2 mm": [resize_mask(truth, resampled[n].shape[:2]).sum() for n in flair],
-}
-pd.DataFrame(counts, index=list(flair))
+delivered = {n: resize_mask(truth, flair[n].shape[:2]) for n in flair}
+at_2_mm = {n: resize_mask(delivered[n], resampled[n].shape[:2]) for n in flair}
+masks = {"pixels as delivered": delivered, "pixels at 2 mm": at_2_mm}
+pd.DataFrame({what: {n: each[n].sum() for n in flair} for what, each in masks.items()})
 
 # %% [markdown]
-# One tumour, three numbers of pixels; at a common spacing, one number. What resampling cannot do is bring back detail:
-# the coarse scan has the size of the others now, and is as blurred as before.
+# One tumour, three very different numbers of pixels; at a common spacing, nearly the same number. What resampling
+# cannot do is bring back detail: the coarse scan has the size of the others now, and is as blurred as before.
 #
 # When an image gets smaller, `resample_to_spacing` averages all pixels that fall together. Taking every second pixel
 # instead would turn fine texture into stripes that are not there (**aliasing**).
@@ -520,9 +522,10 @@ pd.DataFrame(counts, index=list(flair))
 #
 # ### Three ways to normalise
 #
-# The grey values of computed tomography are Hounsfield units: a physical scale, the same on every scanner. Those of MR
-# are not. Their scale depends on coils, amplifiers and software. **Normalisation** puts the values $x$ of an image
-# on a common scale. Three ways are common. Each is an affine map (a shift and a stretch), $x' = (x - a) / b$:
+# The grey values of computed tomography (CT) are Hounsfield units: a scale fixed by air and water on every scanner.
+# Those of MR are not. Their scale depends on coils, amplifiers and software. **Normalisation** puts the values $x$ of
+# an image on a common scale. Three ways are common. Each is an affine map (a shift and a stretch),
+# $x' = (x - a) / b$:
 #
 # | | $a$ | $b$ | result |
 # |---|---|---|---|
@@ -563,19 +566,20 @@ for method in METHODS[1:]:
 pd.DataFrame(typical, index=["without bright pixels", "with four of them"]).T.round(2)
 
 # %% [markdown]
-# The table shows where typical brain tissue (the median) ends up. Under min-max the four pixels push all tissue into the
-# dark end of the scale. The z-score moves too, because they inflate the standard deviation. The percentiles hardly
-# move, since four pixels are fewer than 0.5 % of the brain.
+# The table shows where typical brain tissue (the median) ends up. Under min-max the four pixels push all tissue into
+# the dark end of the scale. The z-score moves too, because they raise the mean and inflate the standard deviation.
+# The percentiles hardly move, since four pixels are fewer than 0.5 % of the brain.
 #
 # ### What does it do across sites?
 #
-# `simbrain` has four **sites**: scanners with their own field strength, timing, noise and sharpness. Why should that matter to a
-# model that looks for tumours? In practice sites differ in their patients as well. A network that can tell the hospital
-# from the image can use it as a shortcut to the diagnosis, and fails at the next hospital (Zech and others 2018).
+# `simbrain` has four **sites**: scanners with their own magnet, timing, noise and sharpness. Why should that matter
+# to a model that looks for tumours? In practice sites differ in their patients as well. A network that can tell the
+# hospital from the image can use it as a shortcut to the diagnosis, and then fail at the next hospital (Zech and
+# others 2018).
 #
 # So we measure the trace of the site directly: *how well can a simple model tell the site from the grey values*? We take one
 # slice of each training patient and describe it in two ways: by the **means** of the three channels, or by the
-# **histogram**, here as nine percentiles of each channel.
+# **histogram**, here as nine percentiles of each channel. Numbers that describe an image are called **features**.
 
 # %%
 one_each = np.unique(mri.subjects, return_index=True)[1]
@@ -588,13 +592,15 @@ def describe(values, method):
     a, b = shift_and_scale(values, method)
     normalised = (values - a) / b
     histogram = np.percentile(normalised, np.arange(10, 100, 10), axis=0)
+    # rounded, so that a mean of 0 is not told from one of 1e-17
     return {"means": normalised.mean(axis=0).round(9), "histogram": histogram.ravel()}
 
 
 # %% [markdown]
-# The model is **logistic regression**, which draws straight borders between the classes. We use it in **five-fold
-# cross-validation**: deal the patients into five groups, train on four, predict the fifth, each group in turn. So every
-# patient is predicted once, by a model that has not seen him or her.
+# The model is **logistic regression**, which draws straight borders between the classes, after a z-score of each
+# feature (`StandardScaler`). We use it in **five-fold cross-validation**: deal the patients into five groups
+# (**folds**), train on four, predict the fifth, each in turn. So every patient is predicted once, by a model that has
+# not seen him or her. The **95 % interval** says how far the share could be off by the luck of these patients.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -659,8 +665,8 @@ ledger.say(
 
 # %% [markdown]
 # The z-score removes what it promises, and no more. An affine map moves and stretches a histogram; it cannot change its
-# *shape*. The shape comes from the contrast between tissues, the noise and the blur: from the scanner and its settings. The
-# next figure shows it.
+# *shape*. The shape comes from the patient, and from contrast, noise and blur: the scanner and its settings. The next
+# figure shows it.
 
 # %%
 EDGES = {"as it comes": np.arange(0, 256, 8) / 255, "z-score": np.linspace(-3, 3, 32)}
@@ -678,8 +684,9 @@ def mean_histogram(site, method):
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))
 for ax, (method, edges) in zip(axes, EDGES.items(), strict=True):
+    middle = (edges[:-1] + edges[1:]) / 2
     for site, style in zip("ABCD", ("-", "--", "-.", ":"), strict=True):
-        ax.plot(edges[1:], mean_histogram(site, method), style, label=f"site {site}")
+        ax.plot(middle, mean_histogram(site, method), style, label=f"site {site}")
     ax.set(title=method, xlabel=f"T1 signal, {method}", ylabel="density of brain pixels")
 axes[1].legend(fontsize=10)
 plotting.show(
@@ -689,12 +696,13 @@ plotting.show(
 )
 
 # %% [markdown]
-# On the right the curves come in two pairs: the scanners of A and B have a magnet of 1.5 tesla, those of C and D one of 3 tesla. The
-# strength of the magnet changes the contrast between grey and white matter, and the z-score leaves it in the picture.
+# On the right the curves come in two pairs: the scanners of A and B have a magnet of 1.5 tesla, those of C and D one of
+# 3 tesla. The strength of the magnet changes the contrast between grey and white matter, and the z-score leaves it in
+# the picture.
 #
-# Look at the table again, at the means after min-max and percentile: the site has hardly become harder to tell, if at all. The images of
-# `simbrain` come already adjusted, by a receiver that sets one tissue to one brightness. Tying the scale to extremes or
-# percentiles instead ties it to the noise and to the brightest fluid, and these are the site's own.
+# Now compare the means after min-max and percentile with the means as they come. The images of `simbrain`
+# come already adjusted: the receiver sets one tissue to about one brightness. A scale that is tied to extremes or
+# percentiles hangs on the darkest and brightest pixels instead, and so on the site's noise and contrast.
 #
 # Methods that match whole histograms go further (Nyúl and Udupa 1999). They have a price: a large bright tumour *is* part
 # of the histogram, and is pushed towards the normal with the rest.
@@ -703,7 +711,7 @@ plotting.show(
 #
 # So far each image had its own $a$ and $b$. The other habit is one $a$ and $b$ for the whole data set. That is what a network
 # needs to start from well-scaled numbers, and the only sensible choice where values have a unit, as in CT. It treats all
-# sites alike and so cannot remove any difference between them.
+# sites alike and so cannot remove any difference between them. Here it counts all pixels, air too.
 #
 # The rule: **whatever is estimated from data is estimated from the training data**, then applied unchanged to
 # validation and test, because a model in use will not know the statistics of its future patients.
@@ -785,8 +793,8 @@ inside = brain > 0.5
 true = (0.50 * grey + 0.70 * white + 0.20 * np.clip(1 - grey - white, 0, 1)) * inside
 
 # %% [markdown]
-# The field and a little noise come from the scanner model that made `simbrain`. `strength` is about the standard deviation of the
-# field's logarithm.
+# The field and a little noise come from the scanner model that made `simbrain`. `strength` scales the field's
+# logarithm: 0 is no field at all.
 
 # %%
 from medlib.simulation.scanner import add_rician_noise, bias_field
@@ -835,7 +843,7 @@ def homomorphic(logarithm, inside, sigma):
 def polynomial(logarithm, inside, degree):
     """Estimate the logarithm of the field by a polynomial surface."""
     height, width = logarithm.shape
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]  # both from -1 to 1
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     terms = np.stack([x**i * y**j for i, j in powers], axis=-1)
     coefficients = np.linalg.lstsq(terms[inside], logarithm[inside], rcond=None)[0]
@@ -883,8 +891,6 @@ plotting.show(
 #
 # How much of a field is left after a correction? In the logarithm the error is a difference. Its standard deviation over the
 # brain, times 100, is close to a percentage of the brightness. We repeat this over 20 random fields: strong, weak, and none.
-#
-# > **Predict** Which correction is best for a strong field? Which for no field at all?
 
 # %%
 CORRECTIONS = {
@@ -894,6 +900,9 @@ CORRECTIONS = {
     "polynomial, degree 1": lambda logarithm: polynomial(logarithm, inside, 1),
     "polynomial, degree 3": lambda logarithm: polynomial(logarithm, inside, 3),
 }
+
+# %% [markdown]
+# > **Predict** Which of the five is best for a strong field? Which for no field at all?
 
 
 # %%
@@ -982,15 +991,15 @@ ledger.say(
 # %% [markdown]
 # So correct a bias field when it is strong and the question depends on absolute brightness, and look at the estimated field:
 # anatomy must not show in it. In practice one uses **N4** (Tustison and others 2010), which sharpens the histogram
-# and fits a smooth surface in turn, in three dimensions. It is more careful than our two toys; the same questions apply. We
-# train on uncorrected images in this course.
+# and fits a smooth surface in turn, in three dimensions. We train on uncorrected images in this course.
 #
 # ## Splitting, and the leak measured
 #
 # ### Slices are not patients
 #
-# Each patient in `simbrain` has four slices, a few millimetres apart. Many published studies dealt *slices* out to training
-# and test at random (Yagis and others 2021 name some). Then one slice of a patient trains and its neighbour tests. Does a model recognise the neighbour?
+# Each patient in `simbrain` has four slices through one part of the brain. Many published studies dealt *slices* out to
+# training and test at random (Yagis and others 2021 name some). Then one slice of a patient trains and its neighbour
+# tests. Does a model recognise the neighbour?
 #
 # For this part all splits of the data set are put together and dealt out anew. We compare two ways of splitting; how good
 # the models are is not the question.
@@ -1044,11 +1053,11 @@ fig = plotting.image_grid(images[[probe, nearest[probe], stranger]][..., -1], ti
 plotting.show(
     fig,
     alt="A test image, the most similar image of all, which is another slice of the same patient, and "
-    "the most similar image of another patient. The first two share outline and details.",
+    "the most similar image of another patient.",
 )
 
 # %% [markdown]
-# The image in the middle is the same patient, a few millimetres away. Copying its label gives the right answer without any
+# The image in the middle is another slice of the same patient. Copying its label gives the right answer without any
 # idea of what a tumour is.
 #
 # ### Two ways to deal
@@ -1079,8 +1088,7 @@ for unit in ("slice", "patient"):
 # Three cases, each with the same model in both splits:
 #
 # 1. **3 nearest neighbours** on coarse pixels, true labels.
-# 2. The same model, but each *patient* gets a label **from a coin**, a new one in each repeat. There is nothing to learn
-#    at all.
+# 2. The same model, but each *patient* gets a label **from a coin**, a new one in each repeat.
 # 3. A less naive model: a **support vector machine** (SVM, a classifier with curved borders, lesson 03) on nine percentiles
 #    of the grey values of each channel. A tumour does change those.
 
@@ -1213,21 +1221,22 @@ ledger.say(
 # %% [markdown]
 # What does this say, on `simbrain`? Answer in your own words before you read on.
 #
-# - The neighbours know next to nothing about tumours: dealt by patient they hardly do better than guessing. Dealt by slice
-#   they look like a good classifier. Had we done only the wrong split, we would have believed it.
+# - The neighbours know little about tumours: dealt by patient they fall towards guessing. Dealt by slice they look far
+#   better. Had we done only the wrong split, we would have believed it.
 # - The coin settles what they learnt: patients. The same experiment on real brain scans, with networks and random labels,
 #   gave 96 % right answers by slice and 50 % by patient (Yagis and others 2021).
-# - The SVM knows something. It is flattered too, but less. The size of a leak belongs to data *and* model: what can
-#   remember better profits more. The networks of later lessons remember very well.
+# - The SVM knows something. It is flattered too, but less. The size of a leak belongs to data *and* model: here
+#   the model that lives by memory alone profits most.
 #
 # A dot a little below 0.5 is no mistake. If the fold under test happens to hold many tumours, the other four hold
 # few, and a model without knowledge leans the wrong way.
 #
 # ### Splits in this course
 #
-# `medlib.preprocessing.split_by_subject` deals patients out to training, validation and test, with the classes in equal parts.
-# `simbrain` and your own folders are split by it; public sets keep the splits they were published with. The container
-# `MedicalDataset` refuses to be built when a patient or an identical image stands in two splits; of published splits it warns.
+# `medlib.preprocessing.split_by_subject` deals patients out to training, validation and test, with the classes in
+# equal parts. `simbrain` and your own folders are split by it; public sets keep the splits they were published with.
+# The container `MedicalDataset` refuses to be built when a patient or an identical image stands in two splits; for
+# published splits it only warns.
 
 # %% tags=["nbval-check-output"]
 from medlib.preprocessing import split_by_subject
@@ -1294,8 +1303,9 @@ def zscore_in_brain(image, brain):
 check.exercise("02.2", zscore_in_brain)
 
 # %% [markdown]
-# When it is right, normalise one slice with the mask `slice > 0` and once with a mask that is True everywhere. Pad the slice with
-# ten black pixels on each side (`np.pad`) and do it again. Which of the two changes?
+# When it is right, normalise `image` twice: with the mask `image.max(axis=-1) > 0`, and with one that is True
+# everywhere. Put ten black pixels on each side, `np.pad(image, ((10, 10), (10, 10), (0, 0)))`, and do both again.
+# Which brain changes?
 #
 # **Exercise 02.3: deal out patients.** Write a function that takes the patient of each image (names, in any order, a different
 # number of images for each), a share and a seed. It returns a boolean array, one entry for each *image*: True for test. All
@@ -1321,16 +1331,16 @@ def test_images_of(subjects, share, seed):
 check.exercise("02.3", test_images_of)
 
 # %% [markdown]
-# When it is right: what changes in the leak's table if there are two slices a patient instead of four? Load such a cohort with
-# `load_simbrain(slices_per_subject=2)`, and predict before you run. And what is left of the leak on real images? Set
-# `dataset = "breastmnist"` at the top and run everything again.
+# When it is right: what changes in the leak's table if there are two slices a patient instead of four? Predict, then
+# set `data = load_simbrain(slices_per_subject=2)` and run the part on splitting again. And what is left of the leak
+# on real images? Set `dataset = "breastmnist"` at the top and run everything again.
 #
 # ## In this lesson we
 #
 # - checked a delivery: the table against the folder, every file decoded, exact copies by hash, near copies by perceptual
 #   hash, and saw which copies slip through;
 # - kept millimetres: crop without stretching, resample to one spacing, masks by the nearest pixel;
-# - normalised in three ways, and measured that the means lose the site while the shape of the histogram keeps it;
+# - normalised in three ways, and measured that the z-score takes the site out of the means, not out of the histogram;
 # - learnt statistics from training images, and saw features chosen before the split make a result out of noise;
 # - removed part of a bias field, and with it part of the tumour;
 # - measured the leak: the same model, dealt by slice and by patient, also with labels from a coin.

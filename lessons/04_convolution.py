@@ -960,9 +960,9 @@ pd.DataFrame(rows).T.map("{:.0%}".format)
 # ## A network that learns its filters
 #
 # All pieces are together: convolution, rectifier, pooling, softmax, cross-entropy, gradient. For a last experiment we
-# need a task. An image file carries a text, its **header**, that should name the contrast. It is not always right (Gueld
-# and others 2002). So let a network tell T1, T2 and FLAIR apart from the slice alone. Lesson 00 set this task; now every
-# step of it is known.
+# need a task. An image file carries a text, its **header**, that should say how the image was made. Such texts are not
+# always right (Gueld and others 2002, on the part of the body). So let a network tell T1, T2 and FLAIR apart from the
+# slice alone. Lesson 00 set this task; now every step of it is known.
 #
 # `simbrain` deals its patients into training, validation and test. Each patient has several slices, and each slice gives
 # three images. Validation is not needed here: we choose nothing. We make the task harder by giving every slice the

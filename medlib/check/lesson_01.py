@@ -10,8 +10,14 @@ def grey(answer):
     """Check rescaling and windowing of stored values."""
     stored = np.array([[0, 824, 924], [1064, 1204, 3000]], dtype=np.int16)
     right = np.array([[0, 0, 0.15], [0.5, 0.85, 1]])
-    found = np.asarray(answer(stored, 1, -1024, 40, 400), dtype=float)
+    given = stored.copy()
+    found = np.asarray(answer(given, 1, -1024, 40, 400), dtype=float)
+    check.that(
+        np.array_equal(given, stored),
+        "Your function changes the array that it was given: make a new one.",
+    )
     check.that(found.shape == stored.shape, "The result must have the shape of the stored values.")
+    check.that(not np.isclose(found.max(), 255), "White is 1 here, not 255.")
     check.that(
         found.min() >= 0 and found.max() <= 1,
         "Some values lie outside [0, 1]: what happens to values outside the window?",
@@ -42,6 +48,11 @@ def voxel(answer):
     check.that(len(found) == 3, "Three numbers are wanted: i, j and k.")
     check.that(found != (-102, -169, 88), "You went from voxel to millimetres: go the other way.")
     check.that(found != (-20, -6, 15), "You left out where the first voxel lies.")
+    short = np.array([6, 31, 32]) - np.array(found, dtype=float)
+    check.that(
+        set(short) != {0.0, 1.0},
+        "It is one voxel short at the centre of a voxel: do you round or cut off?",
+    )
     check.that(
         np.allclose(found, (6, 31, 32), atol=0.01),
         "It is wrong for the centre of a voxel.",
@@ -57,6 +68,15 @@ def voxel(answer):
     check.that(
         tuple(answer(turned, (16, 10, 4))) == (5, 3, 3),
         "It is wrong when the affine turns the axes as well.",
+    )
+    cosine, sine = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    oblique = np.array(
+        [[2 * cosine, -2 * sine, 0, -30], [2 * sine, 2 * cosine, 0, 12], [0, 0, 3, 5], [0, 0, 0, 1]]
+    )
+    point = (oblique @ [20, 9, 4, 1])[:3] + 0.3
+    check.that(
+        tuple(answer(oblique, tuple(point))) == (20, 9, 4),
+        "It is wrong when the affine turns the axes by 30 degrees.",
     )
     check.that(
         tuple(answer(scaled, (80.9, -112, -50)))[0] == -1,

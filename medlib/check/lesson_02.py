@@ -156,6 +156,8 @@ def conflicts(answer):
     )
     none = _row_set(answer(hashes[:4], labels[:4]))
     check.that(not none, "You find a conflict where there is none.")
+    three = _row_set(answer(np.array(["a", "a", "a"]), np.array(["normal", "tumour", "cyst"])))
+    check.that(three == {0, 1, 2}, "An image with three different labels is in conflict, too.")
     shuffled = np.array([6, 3, 1, 0, 5, 4, 2])
     again = _row_set(answer(hashes[shuffled], labels[shuffled]))
     check.that(again == {0, 2, 5}, "It is wrong when equal images are not next to each other.")
@@ -174,6 +176,10 @@ def zscore_in_brain(answer):
     check.that(np.array_equal(image, before), "Your function changes the image it was given.")
     check.that(
         found.shape == image.shape, f"The shape should stay {image.shape}, it is {found.shape}."
+    )
+    check.that(
+        np.abs(found[brain].mean(axis=-1)).max() > 1e-6,
+        "Each pixel was normalised over its channels. Which axis holds the pixels?",
     )
     mean, deviation = found[brain].mean(axis=0), found[brain].std(axis=0)
     both = abs(found[brain].mean()) < 1e-6 and abs(found[brain].std() - 1) < 1e-6
@@ -205,7 +211,7 @@ def subject_split(answer):
     rng = np.random.default_rng(0)
     subjects = np.repeat([f"s{number:02d}" for number in range(20)], rng.integers(1, 9, 20))
     subjects = rng.permutation(subjects)
-    for share, expected in ((0.25, 5), (0.5, 10)):
+    for share, expected in ((0.25, 5), (0.5, 10), (0.24, 5), (0.12, 2)):
         found = _boolean(answer(subjects, share, 0), len(subjects))
         shared = set(subjects[found]) & set(subjects[~found])
         check.that(

@@ -25,6 +25,12 @@ def asymmetry(answer):
         np.allclose(answer(symmetric), 0),
         "It is not zero for images that are symmetric. Do you turn round the right axis?",
     )
+    diagonal = np.zeros((1, 2, 4, 1))
+    diagonal[0, 0, 0], diagonal[0, 1, 3] = 0.5, 0.5  # as much on the left as on the right
+    check.that(
+        not np.isclose(np.ravel(answer(diagonal))[0], 0),
+        "You average before you compare. Compare each pixel with its mirror pixel, then average.",
+    )
     one = np.zeros((1, 2, 4, 1))
     one[0, 0, 0, 0] = 0.5
     check.that(
@@ -56,11 +62,16 @@ def standardise(answer):
     )
     whole = (new[:, :2] - known.mean()) / known.std()
     check.that(not np.allclose(rest, whole), "Each feature needs a mean and deviation of its own.")
+    check.that(not np.allclose(rest, new[:, :2] / deviation), "You do not subtract the mean.")
+    check.that(
+        not np.allclose(rest, (new[:, :2] - mean) / deviation**2),
+        "You divide by the variance: the standard deviation is its square root.",
+    )
     sample = known.std(axis=0, ddof=1)[:2]
     right = (new[:, :2] - mean) / deviation
     check.that(
         np.allclose(rest, right) or np.allclose(rest, (new[:, :2] - mean) / sample),
-        "The scaled values are wrong. Subtract the mean first, then divide.",
+        "The scaled values are wrong. Work out one feature (one column) by hand and compare.",
     )
     check.that(
         np.isfinite(constant).all(), "A feature that is constant in `known` gives no number."
@@ -76,12 +87,22 @@ def auc_by_pairs(answer):
     """Check the area under the curve by its definition."""
     labels = np.array([1, 1, 0, 0, 1, 0])
     scores = np.array([3.0, 1.0, 0.0, 2.0, 5.0, -1.0])
-    found = float(answer(labels, scores))
+    found = np.asarray(answer(labels, scores), dtype=float)
+    check.that(found.size == 1, f"The AUC is one number, not an array of shape {found.shape}.")
+    found = found.item()
     check.that(
         not np.isclose(found, 8), "You counted the pairs: the AUC is a share of them, not a number."
     )
     check.that(not np.isclose(found, 1 / 9), "It is the wrong way round: who should score higher?")
-    check.that(np.isclose(found, 8 / 9), "It is wrong for six images without ties.")
+    check.that(
+        np.isclose(found, 8 / 9),
+        "It is wrong for six images without ties, three a class: how many pairs are there?",
+    )
+    reverse = float(answer(labels, -scores))
+    check.that(
+        np.isclose(reverse, 1 / 9),
+        "It is wrong for scores in the wrong order: they give less than 0.5.",
+    )
     ties = float(answer(np.array([1, 0, 1, 0]), np.array([0.0, 0.0, 0.0, 0.0])))
     check.that(np.isclose(ties, 0.5), "If all scores are equal it must be one half: mind the ties.")
     some = float(answer(np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0])))

@@ -16,10 +16,25 @@ def voxel(affine, point):
 
 
 def rounded(numbers):
-    return tuple(int(number) for number in np.rint(numbers))
+    return tuple(int(number) for number in np.rint(list(numbers)))
+
+
+def in_place(stored, slope, intercept, centre, width):
+    stored *= int(slope)
+    stored += int(intercept)
+    return grey(stored, 1, 0, centre, width)
+
+
+def right_angles_only(affine, point):
+    rows = np.abs(affine[:3, :3]).argmax(axis=0)
+    return rounded(
+        (point[row] - affine[row, 3]) / affine[row, column] for column, row in enumerate(rows)
+    )
 
 
 WRONG = {
+    "changes its input": ("01.1", in_place, "changes the array"),
+    "eight bits": ("01.1", lambda s, m, b, c, w: 255 * grey(s, m, b, c, w), "not 255"),
     "not rescaled": ("01.1", lambda s, m, b, c, w: grey(s, 1, 0, c, w), "windowed the stored"),
     "not clipped": ("01.1", lambda s, m, b, c, w: (m * s + b - c) / w + 0.5, "outside [0, 1]"),
     "centre black": (
@@ -43,6 +58,13 @@ WRONG = {
         "where the first voxel lies",
     ),
     "cut off": ("01.2", lambda a, p: tuple(int(n + 1e-9) for n in voxel(a, p)), "cut off"),
+    "cut off at once": ("01.2", lambda a, p: tuple(int(n) for n in voxel(a, p)), "cut off"),
+    "rounded down": (
+        "01.2",
+        lambda a, p: tuple(int(n) for n in np.floor(voxel(a, p))),
+        "cut off",
+    ),
+    "right angles only": ("01.2", right_angles_only, "30 degrees"),
     "not whole": ("01.2", voxel, "whole numbers"),
     "scale only": (
         "01.2",

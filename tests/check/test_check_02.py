@@ -33,6 +33,10 @@ def neighbouring_rows(hashes, labels):
     return sorted(rows)
 
 
+def two_labels_only(hashes, labels):
+    return np.flatnonzero(pd.Series(labels).groupby(hashes).transform("nunique") == 2)
+
+
 def scaled(image, values):
     return (image - values.mean(axis=0)) / values.std(axis=0)
 
@@ -48,6 +52,12 @@ def air_left_in(image, brain):
 def channels_together(image, brain):
     values = image[brain]
     return (image - values.mean()) / values.std() * brain[..., None]
+
+
+def each_pixel(image, brain):
+    result, values = np.zeros(image.shape), image[brain]
+    result[brain] = scaled(values.T, values.T).T
+    return result
 
 
 def divided_by_variance(image, brain):
@@ -70,6 +80,16 @@ def always_the_first(subjects, share, seed):
     return np.isin(subjects, names[: round(share * len(names))])
 
 
+def rounded_down(subjects, share, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    return np.isin(subjects, names[: int(share * len(names))])
+
+
+def rounded_up(subjects, share, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    return np.isin(subjects, names[: int(np.ceil(share * len(names)))])
+
+
 def share_of_training(subjects, share, seed):
     names = np.random.default_rng(seed).permutation(np.unique(subjects))
     return np.isin(subjects, names[round(share * len(names)) :])
@@ -89,13 +109,17 @@ WRONG = [  # exercise, answer, what the reader must be told
     ("02.1", all_copies, "labels agree"),
     ("02.1", later_rows_only, "all three rows"),
     ("02.1", neighbouring_rows, "all three rows"),
+    ("02.1", two_labels_only, "three different labels"),
     ("02.2", with_air, "Which pixels"),
     ("02.2", air_left_in, "Outside the brain"),
     ("02.2", channels_together, "normalised together"),
+    ("02.2", each_pixel, "over its channels"),
     ("02.2", divided_by_variance, "standard deviations"),
     ("02.2", in_place, "changes the image"),
     ("02.3", images_dealt, "What do you deal out"),
     ("02.3", always_the_first, "Every seed"),
+    ("02.3", rounded_down, "share=0.24"),
+    ("02.3", rounded_up, "share=0.12"),
     ("02.3", share_of_training, "15 of 20"),
     ("02.3", patients_not_images, "for each image"),
     ("02.3", new_split_each_time, "same seed"),

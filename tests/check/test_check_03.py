@@ -29,6 +29,11 @@ WRONG = {
         "all channels": lambda x: np.abs(x - x[:, :, ::-1]).mean(axis=(1, 2, 3)),
         "squared": lambda x: ((x - x[:, :, ::-1]) ** 2).mean(axis=(1, 2)),
         "sum": lambda x: np.abs(x - x[:, :, ::-1]).sum(axis=(1, 2)),
+        "halves": lambda x: np.abs(
+            x[:, :, : x.shape[2] // 2].mean(axis=(1, 2))
+            - x[:, :, x.shape[2] // 2 :].mean(axis=(1, 2))
+        ),
+        "rows averaged first": lambda x: np.abs((x - x[:, :, ::-1]).mean(axis=1)).mean(axis=1),
     },
     "03.2": {
         "own statistics": lambda known, new: _scaled(new, new),
@@ -37,6 +42,10 @@ WRONG = {
         "known": lambda known, new: np.nan_to_num(_scaled(known, known)),
         "infinite": lambda known, new: _scaled(new, known),
         "constant not zero": _shift_only,
+        "variance": lambda known, new: np.nan_to_num(
+            (new - known.mean(axis=0)) / known.var(axis=0), posinf=0, neginf=0
+        ),
+        "no mean": lambda known, new: np.nan_to_num(new / known.std(axis=0), posinf=0, neginf=0),
         "range": lambda known, new: np.nan_to_num(
             (new - known.min(axis=0)) / np.maximum(np.ptp(known, axis=0), 1)
         ),
@@ -47,6 +56,8 @@ WRONG = {
         "reversed": lambda y, s: float(np.mean(np.less(*_pairs(y, s)))),
         "count": lambda y, s: float(np.sum(np.greater(*_pairs(y, s)))),
         "accuracy": lambda y, s: float(np.mean((s > 0.5) == y)),
+        "an array": lambda y, s: np.greater(*_pairs(y, s)).mean(axis=1),
+        "never below one half": lambda y, s: max(roc_auc_score(y, s), 1 - roc_auc_score(y, s)),
         "difference of means": lambda y, s: float(s[y == 1].mean() - s[y == 0].mean()),
     },
 }
