@@ -34,7 +34,7 @@
 import medlib
 
 # %% tags=["parameters"]
-dataset = "simbrain"  # or "breastmnist", "pneumoniamnist"
+dataset = "simbrain"  # or "breastmnist", "pneumoniamnist", or the path of your own CSV or folder
 image_size = 64  # pixels; tutorials use 224: twelve times as many pixels
 epochs = 12  # at most; training stops earlier when validation stops improving
 seed = 0  # of the initial weights and of the order of the images
@@ -237,7 +237,8 @@ ledger.say(
 # patients. A number measured on it says something about methods, nothing about hospitals.
 
 # %%
-data = datasets.load(dataset, image_size=image_size, strict=True)
+data = datasets.resolve(dataset, image_size=image_size, strict=True)
+assert len(data.class_names) == 2, f"this lesson needs two classes, not {data.class_names}"
 data.summary()
 
 # %% [markdown]
