@@ -4,8 +4,8 @@ Classical models, the network of lesson 05 and one with He initialisation, batch
 global pooling must differ as they do on real images; models that see only what should not matter
 must fail.
 
-    python benchmarks/difficulty.py                 # cohorts 0 to 4: half an hour on two cores
-    python benchmarks/difficulty.py --quick         # cohort 0, no networks
+    python benchmarks/difficulty.py            # cohorts 0 to 4, all models
+    python benchmarks/difficulty.py --quick    # cohort 0, no networks
 """
 
 import argparse
@@ -177,9 +177,8 @@ def train_cnn(data: MedicalDataset, seed: int) -> np.ndarray:
         (split.images - mean) / deviation for split in (data.train, data.validation, data.test)
     )
     model = build("cnn", data.image_shape, 2, seed=seed)
-    model.compile(
-        keras.optimizers.Adam(1e-3), "binary_crossentropy", [keras.metrics.AUC(name="auc")]
-    )
+    auc = keras.metrics.AUC(name="auc")
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=[auc])
     stop = keras.callbacks.EarlyStopping(
         "val_auc", mode="max", patience=3, start_from_epoch=8, restore_best_weights=True
     )
