@@ -178,14 +178,14 @@ def train_cnn(data: MedicalDataset, seed: int) -> np.ndarray:
     )
     model = build("cnn", data.image_shape, 2, seed=seed)
     auc = keras.metrics.AUC(name="auc")
-    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", metrics=[auc])
+    model.compile(keras.optimizers.Adam(5e-4), "binary_crossentropy", metrics=[auc])
     stop = keras.callbacks.EarlyStopping(
         "val_auc", mode="max", patience=3, start_from_epoch=8, restore_best_weights=True
     )
     model.fit(
         train,
         data.train.labels,
-        batch_size=32,
+        batch_size=16,
         epochs=12,
         validation_data=(validation, data.validation.labels),
         callbacks=[stop],

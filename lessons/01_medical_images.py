@@ -929,7 +929,9 @@ cohort.table[columns].head(4)
 # > middle of the T1 image. How will they look in the other two?
 
 # %%
-healthy = int(np.flatnonzero(cohort.table["tumour_diameter_mm"] == 0)[0])
+middle = slice(3 * image_size // 8, 5 * image_size // 8)
+varied = cohort.images[:, middle, middle, 1].std(axis=(1, 2))  # T2: fluid beside brain
+healthy = int(np.where(cohort.table["tumour_diameter_mm"] == 0, varied, 0).argmax())
 fig = plotting.image_grid(
     np.moveaxis(cohort.images[healthy] / 255, -1, 0), titles=["T1", "T2", "FLAIR"], columns=3
 )

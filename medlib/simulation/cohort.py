@@ -28,13 +28,13 @@ LEAST_IMAGE_SIZE, LARGEST_IMAGE_SIZE = 32, 512
 # How hard the data set is depends on the numbers from here to BLOB_REACH, on the sites' noise and
 # bias in scanner.py, and on nothing else: benchmarks/difficulty.py measures it.
 AGE_YEARS = (20.0, 85.0)
-RADIUS_MM = (9.0, 24.0)  # of the ball with a tumour's volume
+RADIUS_MM = (8.5, 22.5)  # of the ball with a tumour's volume
 CONTRAST = (0.6, 1.0)  # share of the tissue that a tumour replaces where it is visible
 GRADE_SHARES = {2: 0.3, 3: 0.3, 4: 0.4}
 LEAST_DIAMETER_MM = 8.0  # slices are chosen where the tumour is at least as wide as this
 TUMOUR_HEIGHT_MM = (-15.0, 50.0)  # in template space: the cerebrum without its poles
 
-SPOTS = (120.0, 300.0)  # expected number of white-matter spots at the ages of AGE_YEARS
+SPOTS = (200.0, 450.0)  # expected number of white-matter spots at the ages of AGE_YEARS
 SPOT_RADIUS_MM = (1.5, 4.5)
 SPOT_CONTRAST = (0.6, 1.3)  # above 1 the middle of a spot is lesion altogether
 VESSELS = 40.0
@@ -477,6 +477,7 @@ def _in_order(
 ) -> Iterator[tuple]:
     """Yield what the calls give, in their order, from worker processes where that is worth it."""
     import joblib
+    from joblib.externals.loky import get_reusable_executor
 
     workers = workers or joblib.cpu_count()
     if workers == 1 or n_subjects < FEWEST_FOR_WORKERS:
@@ -487,3 +488,4 @@ def _in_order(
     # works in a notebook, and does not copy TensorFlow's threads as a fork would.
     parallel = joblib.Parallel(n_jobs=min(workers, len(calls)), return_as="generator")
     yield from parallel(joblib.delayed(_simulate_part)(*call, arguments) for call in calls)
+    get_reusable_executor().shutdown()  # idle workers would hold their memory while a lesson trains

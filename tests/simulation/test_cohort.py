@@ -1,4 +1,5 @@
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,6 +131,8 @@ def test_neither_position_nor_covariates_tell_who_has_a_tumour():
 def test_one_seed_gives_one_cohort_whatever_the_number_of_workers():
     alone = simulate_cohort(60, slices_per_subject=1, seed=11, workers=1)
     together = simulate_cohort(60, slices_per_subject=1, seed=11, workers=2)
+    left = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert not any("popen_loky" in line for line in left), "idle workers hold memory"
     other = simulate_cohort(60, slices_per_subject=1, seed=12, workers=1)
     assert np.array_equal(alone.images, together.images)
     assert np.array_equal(alone.masks, together.masks)
