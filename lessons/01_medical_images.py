@@ -594,6 +594,8 @@ pd.DataFrame(counts).T.fillna(0).astype(int)
 # **Private** elements are the manufacturer's own: nobody else knows for certain what is in them. **Unique
 # numbers** tie an image to its examination in the hospital's archive: not a name, but a key to one. Dates narrow
 # down who it was.
+# And a header can hold lists of smaller headers (**sequences**), each with elements of its own. Our count does not
+# look into them; a real tool must.
 #
 # The obvious remedy: a list of things to delete. We delete what the table shows: all private elements and the
 # whole patient group, and empty names and dates. (Unique numbers would have to be replaced, the same old one by
