@@ -11,6 +11,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from PIL import Image
+
+from medlib.simulation.cohort import simulate_cohort
+
 ROOT = Path(__file__).resolve().parents[1]
 MEDLIB = [sys.executable, "-m", "medlib.cli"]
 PYTEST = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml")]
@@ -63,6 +67,16 @@ def other_parameters():
     yield "04" if list((ROOT / "lessons").glob("04_*.py")) else "05", ["-p", "seed=2"]
 
 
+def own_folder(folder):
+    """Two sub-folders of pictures, as a reader may have them; the parameters that name them."""
+    cohort = simulate_cohort(60, slices_per_subject=1, image_size=32, workers=1)
+    for row, (image, mask) in enumerate(zip(cohort.images, cohort.masks, strict=True)):
+        path = Path(folder, "tumour" if mask.any() else "normal", f"{row:02d}.png")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+    return ["-p", f"dataset={folder}", "-p", "image_size=32", "-p", "epochs=2"]
+
+
 step("ruff check", [sys.executable, "-m", "ruff", "check", "."], cwd=ROOT)
 step("ruff format", [sys.executable, "-m", "ruff", "format", "--check", "."], cwd=ROOT)
 step("notebooks fit their sources", [*MEDLIB, "build", "--check"], cwd=ROOT)
@@ -72,6 +86,8 @@ with ThreadPoolExecutor(2) as pool:
     list(pool.map(nbval, sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))))
 for lesson, parameters in other_parameters():
     step(f"lesson {lesson} {' '.join(parameters)}", [*MEDLIB, "run", lesson, *parameters], cwd=ROOT)
+with tempfile.TemporaryDirectory() as own:
+    step("lesson 05 on a reader's folder", [*MEDLIB, "run", "05", *own_folder(own)], cwd=ROOT)
 
 print(*(f"FAILED {name}" for name in failures), sep="\n")
 total = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
