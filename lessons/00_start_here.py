@@ -125,7 +125,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# The chambers in the middle, the **ventricles**, hold fluid: dark in T1, bright in T2, dark again in FLAIR.
+# The chambers in the middle, the **ventricles**, hold fluid: dark in T1, bright in T2, dark again in FLAIR. This patient
+# has no tumour. Small bright spots, where FLAIR shows any, are none; lesson 01 returns to them.
 #
 # To the computer this is an **array**: a table of numbers between 0 (black) and 1 (white), one for each **pixel** of
 # each of the three pictures, its **channels**.
@@ -337,7 +338,7 @@ check.exercise("00.2", laziest_accuracy)
 #
 # - saw that a medical image is an array, and that one slice gives several pictures;
 # - trained a network of a few thousand weights on some patients and tested it on others;
-# - put an interval on its accuracy and a simpler method beside it, and looked at its doubts.
+# - put an interval on its accuracy and a simpler method beside it, and looked at its worst answers.
 #
 # ## References
 #

@@ -938,10 +938,11 @@ fig = plotting.image_grid(
     np.moveaxis(cohort.images[healthy] / 255, -1, 0), titles=["T1", "T2", "FLAIR"], columns=3
 )
 plotting.show(fig, alt="A simulated brain slice without tumour in three contrasts. Fluid in the ventricles "
-              "and around the brain is dark in T1, white in T2 and nearly black in FLAIR.")
+              "is dark in T1, white in T2 and nearly black in FLAIR. A rim of fluid is bright in T2.")
 
 # %% [markdown]
-# Small bright spots in FLAIR, where there are any, are no tumours: they come with age, with or without a tumour.
+# Bright spots in FLAIR are no tumours. They occur with and without a tumour, on average more of them with age, and in
+# some brains so many that they merge into patches.
 #
 # Now we measure the fluid. In all slices without a tumour, we take the brightest twentieth of the brain's pixels in
 # T2; by the equation most are fluid. In T2 they are bright by choice. The test is T1 and FLAIR: how bright are the
@@ -976,14 +977,15 @@ fig = plotting.image_grid(np.concatenate([three, three]), titles=["T1", "T2", "F
 for ax in fig.axes[3:6]:
     plotting.outline(ax, cohort.masks[largest])
 plotting.show(fig, alt="A simulated slice with a tumour in T1, T2 and FLAIR; below, the same with the outline of "
-              "the tumour. In T2 the tumour and the fluid are both bright; in FLAIR the fluid is dark.")
+              "the tumour. In T2 the fluid is the brightest; in FLAIR it is dark, and the tumour and many "
+              "spots are bright.")
 
 # %% [markdown]
-# How bright are the tumour, against the brain around it, and the fluid, as measured above?
+# How bright are the tumour, against the rest of the slice, and the fluid, as measured above?
 
 # %%
 picture, mask = cohort.images[largest] / 255, cohort.masks[largest]
-around = (picture.max(axis=-1) > 0.15) & ~mask  # the brain around the tumour
+around = (picture.max(axis=-1) > 0.15) & ~mask  # the rest of the slice, fluid included
 tumour = picture[mask].mean(axis=0) / picture[around].mean(axis=0)
 words = np.where(tumour > relative, "the tumour is the brighter one", "the fluid outshines it")
 ledger.say(

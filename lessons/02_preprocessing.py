@@ -246,7 +246,8 @@ pd.Series(bits, name="bits that differ").to_frame()
 #
 # The course's version is `medlib.preprocessing.fingerprint`. It keeps the bits and the thumbnail, because bits alone are
 # coarse. A second measure is the **correlation** of two thumbnails after what all thumbnails have in common has been
-# subtracted: +1 for the same pattern, near 0 for unrelated ones. We compute both for all pairs.
+# subtracted: +1 for the same pattern, scattered around 0 for unrelated ones. We compute both
+# for all pairs.
 
 # %%
 from medlib.preprocessing import fingerprint
@@ -271,7 +272,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# A cloud of pairs of different patients, and at the upper left a few that stand apart. How far does the cloud reach, and
+# A cloud of pairs, and at the upper left a few that stand apart. How far does the cloud reach, and
 # where do copies begin? No formula says so: one **looks at the closest pairs** and decides. Here are the eight with the
 # highest correlation.
 
@@ -290,12 +291,12 @@ fig = plotting.image_grid(np.stack(gallery), titles=titles, columns=4)
 plotting.show(
     fig,
     alt="The eight closest pairs, two in a row. Some plainly show the same image twice: exact, with a "
-    "small cross drawn into it, or brighter. Others need a second look.",
+    "small cross drawn into it, or brighter. The others resemble each other.",
 )
 
 # %% [markdown]
-# Some pairs are plainly copies. With others one has to look twice: the same brain, or one that resembles it? Decide
-# for each before you read on. Would the numbers alone have told you where to stop?
+# Some pairs are plainly copies, others only resemble each other. Decide for each before you read on. And does a gap in
+# the numbers prove that no copy lies below it?
 #
 # ### The key
 #
@@ -319,7 +320,8 @@ ledger.record("02/copies_seen", int(planted["seen"].sum()), parameters, limits=(
 ledger.say("Of the six planted copies, **{copies_seen:.0f}** are among the eight pairs.")
 
 # %% [markdown]
-# This hash needs the pattern to stay where it was. A copy that was moved or mirrored can slip through, and so can a
+# Both measures need the pattern to stay where it was. A mirrored copy looks like a stranger; a moved one can keep most
+# of its bits and still lose the correlation, by which we sorted. Such copies can slip through, and so can a
 # neighbouring slice of the same patient. A search for copies lowers their number; it does not prove that none are
 # left. What helps more is to know the patient of every image.
 #
@@ -692,7 +694,7 @@ axes[1].legend(fontsize=10)
 plotting.show(
     fig,
     alt="Mean histogram of T1 signal in the brain for sites A to D, as it comes and after the z-score. "
-    "A and B have nearly the same curve, C and D another one, in both panels.",
+    "After the z-score A and B have nearly the same curve, and C and D another one.",
 )
 
 # %% [markdown]
@@ -1058,7 +1060,8 @@ plotting.show(
 
 # %% [markdown]
 # The image in the middle is another slice of the same patient. Copying its label gives the right answer without any
-# idea of what a tumour is.
+# idea of what a tumour is. (Now and then a stranger's label would do as well. One picture proves nothing; the table below
+# counts.)
 #
 # ### Two ways to deal
 #
@@ -1221,8 +1224,8 @@ ledger.say(
 # %% [markdown]
 # What does this say, on `simbrain`? Answer in your own words before you read on.
 #
-# - The neighbours know little about tumours: dealt by patient they fall towards guessing. Dealt by slice they look far
-#   better. Had we done only the wrong split, we would have believed it.
+# - The neighbours know little about tumours: dealt by patient they are about as good as guessing. Dealt by slice they
+#   look far better. Had we done only the wrong split, we would have believed it.
 # - The coin settles what they learnt: patients. The same experiment on real brain scans, with networks and random labels,
 #   gave 96 % right answers by slice and 50 % by patient (Yagis and others 2021).
 # - The SVM knows something. It is flattered too, but less. The size of a leak belongs to data *and* model: here

@@ -105,8 +105,8 @@ plotting.show(
 # where $\#$ counts. (NumPy also interpolates between neighbouring values.) Pixels that are zero in each channel are
 # background and do not count.
 #
-# > **Predict** The next figure draws the percentiles of both images as curves. Where will a large bright tumour part the
-# > two: at the left, in the middle, or at the right?
+# > **Predict** The next figure draws the percentiles of both images as curves. At which end will a large bright tumour
+# > lift its curve, compared with the rest of that curve?
 
 # %%
 from medlib.models import classical
@@ -126,13 +126,13 @@ plotting.show(
 )
 
 # %% [markdown]
-# A bright tumour lifts the *right* end; the larger it is, the further to the left the lift begins. But two images prove
+# A bright tumour lifts the *right* end of its curve, whatever the rest of that brain is like; the larger it is, the further to the left the lift begins. But two images prove
 # nothing: they also differ in patient, in height within the head, and in how the scanner scaled them.
 # Percentiles of each channel make our first family. They ignore *where* a pixel is.
 #
 # ### Texture
 #
-# *Why.* Brightness alone confuses a tumour with a bright scanner, or with the small bright spots that brains without
+# *Why.* Brightness alone confuses a tumour with a bright scanner, or with the bright spots that brains without
 # tumour show in FLAIR, too. Tissue also has a pattern: fine, coarse, smooth. A simple measure is the **local
 # standard deviation**. For the window $W$ of $5 \times 5$ pixels around a pixel, with $\langle \cdot \rangle_W$ for the average over it,
 #
@@ -258,7 +258,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# The strokes redraw the *outline* of the brain clearly, and the inside poorly. (Eight cells across are drawn. As features
+# The edges show the outline of the brain clearly. The strokes follow it only roughly, and strokes inside can be as
+# bright, because contrast was divided away. (Eight cells across are drawn. As features
 # we use four, to have fewer numbers than training images.)
 #
 # > **Predict** Which of the three families will tell the two classes apart best, and which worst?
@@ -622,7 +623,7 @@ for height, interval in enumerate(intervals.values()):
 ax.axvline(0.5, color=plotting.GREY, linestyle=":")
 ax.set_yticks(range(len(intervals)), list(intervals))
 ax.set_xlabel("AUC on test patients [95 %], dotted: guessing")
-ax.set(xlim=(0.4, 1.0), ylim=(len(intervals) - 0.5, -0.5))
+ax.set(xlim=(0.3, 1.0), ylim=(len(intervals) - 0.5, -0.5))
 plotting.show(
     fig,
     alt="AUC of logistic regression on hand-made features, on those of an untrained and of the "
@@ -730,8 +731,8 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Where do the curves cross? Between two sizes where the sign of the difference changes we draw a straight line over $\log n$
-# and take its zero. With so few sizes, and no interval, it is a rough place.
+# Do the curves cross, and where? If the sign of the difference changes between two sizes, we draw a straight line over
+# $\log n$ and take its zero. With so few sizes, and no interval, it is a rough place.
 
 # %%
 changes = np.flatnonzero(np.sign(gap[:-1]) != np.sign(gap[1:]))
@@ -767,8 +768,8 @@ ledger.say(
 )
 
 # %% [markdown]
-# So the useful question is not "which is better?" but "which is better *with the images I have*?". What this comparison
-# does not say:
+# The answer may depend on the number of images. So do not ask "which is better?" but "which is better *with the images I
+# have*?". What this comparison does not say:
 #
 # - The network was small and trained briefly. Of the tricks that help with few images (lessons 11 to 13) it had one,
 #   mirroring. The classical model is the best of fifteen. With more tuning, either could gain.
@@ -776,7 +777,8 @@ ledger.say(
 #   anew.
 # - The intervals are over test patients. Another seed means other trainings: see the open markers, and the band printed
 #   beside `03/gap_all`, in which one more run should end. If it includes zero, the verdict on claim 3 can turn with the seed.
-# - `simbrain` is a simulation from one template brain. Where the curves cross on real images is another number.
+# - `simbrain` is a simulation from one template brain. Whether and where
+#   the curves cross on real images, it cannot tell.
 #
 # A baseline is worth having for another reason. When a network with a month of work behind it does not beat it, the images
 # are too few, something is wrong with the network, or there is nothing more to find.

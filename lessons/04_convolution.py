@@ -118,7 +118,7 @@ right_minus_left = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
 right_minus_left
 
 # %% [markdown]
-# We try it on 5 x 5 pixels at the left edge of the brain, where dark background meets bright tissue.
+# We try it on 5 x 5 pixels at the left edge of the brain, where dark background meets the bright rim.
 # (The images hold the brain alone: the skull has been taken away, as is often done.)
 
 # %%
@@ -146,7 +146,7 @@ def number_table(ax, values, title, box=None, limit=1.0, digits=2):
 
 
 # %% [markdown]
-# > **Predict** The output has 3 x 3 numbers. Why not 5 x 5? Will they be positive or negative?
+# > **Predict** The output has 3 x 3 numbers. Why not 5 x 5? Will they be positive, negative or zero?
 
 # %%
 fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.8))
@@ -160,8 +160,9 @@ plotting.show(fig, alt="Four tables of numbers: 5 by 5 pixels with a 3 by 3 wind
 
 # %% [markdown]
 # The nine products below left add up to the framed number below right, which is rounded. A 3 x 3 kernel fits on 5 pixels
-# at three places, so the output has three rows and columns. Where the picture gets brighter to the right the output is
-# positive (orange). Where it got darker it would be negative (purple).
+# at three places, so the output has three rows and columns. Where the pixels to the right of a place are
+# brighter than those to its left the output is positive (orange); where they are darker it would be negative (purple).
+# Where all nine pixels are background it is zero.
 #
 # Written out as a program, the equation is four nested sums; NumPy does the inner two.
 
@@ -509,8 +510,8 @@ plotting.show(fig, alt="Left: mean size of the gradient of one output with respe
 
 # %% [markdown]
 # Left: the square after the last pooling. Right: after each convolution, drawn around the middle of the image.
-# `ledger.record`, below, notes a result so that later runs can be compared with it. The *band* is where runs with other
-# seeds fell.
+# `ledger.record`, below, notes a result so that later runs can be compared with it. The *band*, computed from runs with
+# several seeds, is where one more run should end.
 
 # %%
 inner = influence[30:42, 30:42].sum() / influence.sum()
@@ -892,7 +893,7 @@ ax.grid(False)
 ax.set(xlabel="column of the overlap [px]", ylabel="row of the overlap [px]")
 fig.colorbar(shown, label="difference / mean output")
 plotting.show(fig, alt="Difference between the outputs for the two squares at the same tissue: exactly zero (black) inside, "
-              "large in a rim three pixels wide on all four sides.")
+              "above zero in a rim three pixels wide on all four sides, mostly largest at the edge.")
 
 # %% tags=["nbval-check-output"]
 print("largest difference inside the rim of 3 pixels:", gap[3:-3, 3:-3].max().round(9))

@@ -466,7 +466,7 @@ ledger.say(
 # %% [markdown]
 # ### The test set, once
 #
-# All decisions are made: architecture, epoch, threshold 0.5. Only now do we predict the test patients.
+# All decisions are made: architecture, epoch, threshold 0.5. Only now does the network predict the test patients.
 # Several slices belong to one patient and are more alike than slices of different patients, so the
 # intervals come from a bootstrap over patients (Efron and Tibshirani 1993; lesson 02).
 #
@@ -484,7 +484,7 @@ report.round(3)
 # %% [markdown]
 # Each row gives the estimate, the ends of its 95 % interval, and the number of images it rests on. A
 # number alone says little, so the two baselines stand beside it, measured on the same images. (The last
-# digit of an interval may differ between the two tables: each draws its own resamples.)
+# digits of an interval may differ between the two tables: each draws its own resamples.)
 
 # %%
 from medlib.evaluation import statistics
@@ -520,6 +520,7 @@ comparison
 # %% [markdown]
 # Each threshold gives one point of the next figure: how many tumours are found (up) against how many false
 # alarms are raised (right). A curve nearer the upper left corner is better; the AUC is the area under it.
+# If two curves cross, neither is better at every threshold.
 
 # %%
 fig, ax = plt.subplots(figsize=(4.6, 4.4))
@@ -559,8 +560,8 @@ if difference.low > 0:
 elif difference.high < 0:
     verdict = "lies below zero: on patients like these the classical model is the better one"
 ledger.say(
-    "On {n} images of {m} test patients the network reaches an AUC of **{test_auc:.2f}**, the classical "
-    "model {classical_auc:.2f}. The difference, {d}, {verdict}.",
+    "On {n} images of {m} test patients the network reaches an AUC of **{test_auc:.3f}**, the classical "
+    "model {classical_auc:.3f}. The difference, {d}, {verdict}.",
     n=len(test),
     m=len(set(test.subjects)),
     classical_auc=auc(test.labels, baseline_scores),
@@ -573,9 +574,9 @@ ledger.say(
 # another result; the interval above does not contain that spread, only the one from patient to patient. The course's
 # ledger keeps what several seeds gave.
 #
-# > **Note** You looked at the test patients once. The authors did not: an earlier version of this lesson was changed
-# > while the test AUC of these same patients was seen. The settings were then checked again on validation patients
-# > of another cohort, as said above, but the choice was not made blind.
+# > **Note** You looked at the test patients once. The authors did not: they saw the test AUC of these patients while
+# > they designed the data set. The settings were chosen for validation patients of other cohorts, as said above, but
+# > the choice was not made blind.
 
 # %%
 band = ledger.bands().get("05/test_auc")
@@ -631,8 +632,8 @@ if has_size:
 
 # %% [markdown]
 # Numbers first, then pictures: the most confident errors, or the least sure answers where there are no four errors.
-# Would you have seen it? In `simbrain` small bright spots in the white matter occur in patients with and without a
-# tumour: brightness alone is no sign of one.
+# Would you have seen it? In `simbrain` bright spots, which can run together into patches, occur in the white matter of
+# patients with and without a tumour: brightness alone is no sign of one.
 
 # %%
 missed = np.flatnonzero(test.labels == 1)[np.argsort(probability[test.labels == 1])[:4]]
@@ -689,8 +690,8 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# The right-hand column is what happens when the image is not scaled as in training: probabilities that have
-# nothing to do with the middle column, given without hesitation.
+# The right-hand column is what happens when the image is not scaled as in training. Compare the normal images: the answer
+# need no longer follow the middle column, and no error warns you.
 #
 # `medlib train`, `medlib evaluate` and `medlib predict` do what this lesson did, on a data set's name, a
 # CSV or a folder, and keep the preprocessing with the model.
