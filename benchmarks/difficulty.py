@@ -12,6 +12,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Collection
+from operator import attrgetter
 
 import numpy as np
 from skimage.feature import hog
@@ -26,6 +28,7 @@ from medlib import training
 from medlib.datasets.simbrain import load_simbrain
 from medlib.datasets.structure import MedicalDataset, Split
 from medlib.models import build, classical
+from medlib.preprocessing import fit_normalisation
 
 # What the table says of the examination, not of the tumour.
 METADATA = (
@@ -41,7 +44,6 @@ METADATA = (
     "flair_inversion_time_ms",
 )
 DIAMETERS_MM = (0, 20, 30, 40, 100)
-NETWORKS = ("cnn", "normalised")
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
     print(json.dumps(summarise(runs)))
 
 
-def measure(seed: int, networks: tuple[str, ...]) -> dict[str, float]:
+def measure(seed: int, networks: Collection[str]) -> dict[str, float]:
     """Test AUC of every model on one cohort, and sensitivity of the networks by diameter."""
     data = load_simbrain(seed=seed)
     aucs: dict[str, float] = {}
@@ -66,7 +68,7 @@ def measure(seed: int, networks: tuple[str, ...]) -> dict[str, float]:
         report(seed, name, aucs[name], start)
     for name in networks:
         start = time.perf_counter()
-        scores = {"cnn": train_cnn, "normalised": train_normalised}[name](data, seed)
+        scores = NETWORKS[name](data, seed)
         aucs[f"network {name}"] = roc_auc_score(data.test.labels, scores)
         report(seed, name, aucs[f"network {name}"], start)
         aucs |= {
@@ -91,7 +93,7 @@ def classical_models() -> dict:
         "classical intensities + trees": (intensities, trees()),
         "classical intensities + SVM": (intensities, svm()),
         "classical HOG and intensities + SVM": (everything, svm()),
-        "classical intensities and texture": (images, classical.build_classical()),
+        "classical intensities and texture": (attrgetter("images"), classical.build_classical()),
         "shortcut border": (border, svm()),
         "shortcut outline": (outline, svm()),
         "shortcut mean intensity": (mean_intensity, svm()),
@@ -132,10 +134,6 @@ def everything(split: Split) -> np.ndarray:
     return np.hstack([histogram_of_gradients(split), intensities(split)])
 
 
-def images(split: Split) -> np.ndarray:
-    return split.images
-
-
 def border(split: Split) -> np.ndarray:
     """The outer eighth of the image on every side."""
     edge = split.images.shape[1] // 8
@@ -170,11 +168,9 @@ def train_cnn(data: MedicalDataset, seed: int) -> np.ndarray:
     """Lesson 05: standardised input, plain fit, the best of the last epochs by validation AUC."""
     keras = training.import_keras()
     training.set_seed(seed)
-    mean, deviation = (
-        compute(data.train.images, axis=(0, 1, 2), keepdims=True) for compute in (np.mean, np.std)
-    )
+    standardise = fit_normalisation(data.train.images)
     train, validation, test = (
-        (split.images - mean) / deviation for split in (data.train, data.validation, data.test)
+        standardise.apply(split.images) for split in (data.train, data.validation, data.test)
     )
     model = build("cnn", data.image_shape, 2, seed=seed)
     auc = keras.metrics.AUC(name="auc")
@@ -227,6 +223,9 @@ def build_normalised(image_shape: tuple[int, int, int]):
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
     x = keras.layers.GlobalMaxPooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x), name="normalised")
+
+
+NETWORKS = {"cnn": train_cnn, "normalised": train_normalised}
 
 
 def sensitivity(split: Split, scores: np.ndarray) -> dict[str, float]:
