@@ -27,7 +27,7 @@
 # - measure it on patients it has never seen, next to something simpler;
 # - know how a lesson is built, and where to go next.
 #
-# Reading: about 15 min · running: about 25 s · builds on: nothing but Python
+# **Reading:** about 15 min · **running:** about 30 s · **builds on:** nothing but Python
 
 # %% tags=["install"]
 import medlib
@@ -35,7 +35,7 @@ import medlib
 # %% tags=["parameters"]
 n_subjects = 120  # virtual patients
 image_size = 32  # pixels
-epochs = 6  # passes over the training images
+epochs = 20  # passes over the training images
 seed = 0  # of the random start of the training
 
 # %%
@@ -50,7 +50,7 @@ parameters = {"n_subjects": n_subjects, "image_size": image_size, "epochs": epoc
 #
 # **It is not** a medical device, nor medical advice. The images that are always there, a set called `simbrain`, are
 # *simulated* from one template of a human brain: good for learning methods, useless for claims about patients.
-# Where a lesson says so, you can put public images or your own in its place.
+# Where a lesson says so, you can put public images or your own in their place.
 #
 # You need Python and a little NumPy. A new term is **bold** and explained where it first appears.
 #
@@ -126,7 +126,7 @@ plotting.show(
 
 # %% [markdown]
 # The chambers in the middle, the **ventricles**, hold fluid: dark in T1, bright in T2, dark again in FLAIR. This patient
-# has no tumour. Small bright spots, where FLAIR shows any, are none; lesson 01 returns to them.
+# has no tumour. If you see small bright spots in FLAIR, they are something else; lesson 01 returns to them.
 #
 # To the computer this is an **array**: a table of numbers between 0 (black) and 1 (white), one for each **pixel** of
 # each of the three pictures, its **channels**.
@@ -192,7 +192,8 @@ print(f"{network.count_params():,} weights")
 # %%
 history = network.fit(train_pictures, train_labels, epochs=epochs, batch_size=16, verbose=0).history
 for epoch, loss in enumerate(history["loss"], start=1):
-    print(f"after pass {epoch}: loss {loss:.3f}")
+    if epoch == 1 or epoch % 4 == 0:
+        print(f"after pass {epoch:2d}: loss {loss:.3f}")
 
 # %% [markdown]
 # The **loss** says how surprised the network is by the right answers; a blind guess among three costs log 3, about
@@ -201,8 +202,8 @@ for epoch, loss in enumerate(history["loss"], start=1):
 # ## Is it any good?
 #
 # Two questions decide. How often is it right for *new* patients? And what would something much simpler have done? We
-# compare with always giving the same answer, and with the rule of average grey: a decision tree, which finds the best
-# limits on the training pictures.
+# compare with always giving the same answer, and with the rule of average grey: a **decision tree**, which learns from
+# the training pictures at which greys to change its answer.
 
 # %%
 from sklearn.tree import DecisionTreeClassifier
@@ -247,8 +248,8 @@ ledger.say(
 # not others. For "always T1" it has no width: T1 makes up the same share of everybody's pictures.
 #
 # It leaves out a second kind of luck, the random start of the training. One more training, from another *seed*, should
-# end within the **band** that stands after `00/accuracy`. The wider the band, the less one training tells. The rule has
-# no random start, so its band is a single number.
+# end within the **band** that stands after `00/accuracy`; it was computed from several such trainings. The wider the
+# band, the less one training tells. The rule has no random start, so its band is a single number.
 #
 # Never believe the number alone. Look at the pictures whose true setting got the lowest probability: each title gives
 # the truth, the network's answer, and that probability.
@@ -262,13 +263,15 @@ titles = [f"{contrasts[test_labels[i]]}, said {contrasts[said[i]]}: {right[i]:.2
 fig = plotting.image_grid(test_pictures[unsure], titles=titles)
 plotting.show(
     fig,
-    alt="The four test pictures to whose true setting the network gave the lowest probability.",
+    alt="The four test pictures to whose true setting the network gave the lowest probability: "
+    f"{'; '.join(titles)}.",
     save="00_unsure",
 )
 
 # %% [markdown]
-# Could you have told? And was the task hard? The closer the rule with one number comes to the network, the less the
-# network adds. That is why a **baseline**, something simpler, stands beside every result in this course.
+# Could you have told? Look for the fluid: only in T2 is it bright. And was the task hard? The closer the rule with one
+# number comes to the network, the less the network adds. That is why a **baseline**, something simpler, stands beside
+# every result in this course.
 #
 # ## How to read the rest
 #
@@ -294,7 +297,8 @@ plotting.show(
 # **Exercise 00.1: accuracy for one setting.** Write a function that returns the share of right answers, from 0 to 1,
 # among the pictures whose true setting is `setting`. Then ask it which setting the network finds hardest.
 #
-# > **Hint** `given[labels == setting]` are the answers to these pictures.
+# > **Hint** `given[labels == setting]` are the answers to these pictures. For the network, `labels` is `test_labels`
+# > and `given` is `answers["network"]`.
 
 
 # %% tags=["exercise"]
@@ -316,7 +320,8 @@ check.exercise("00.1", accuracy_for)
 # **Exercise 00.2: the laziest baseline.** Write a function that gets the labels of the *training* and of the *test*
 # pictures and returns the accuracy, on test, of always answering the commonest training label.
 #
-# > **Hint** `np.bincount(train_labels).argmax()` is the commonest label. Why must it not be that of the test labels?
+# > **Hint** `np.bincount(train_labels).argmax()` is the commonest label. It must not come from the test labels: no
+# > method may see the answers that it is judged by.
 
 
 # %% tags=["exercise"]

@@ -27,7 +27,7 @@
 # - read a NIfTI file, go from voxel to millimetre and back, and recognise a wrong flip;
 # - derive from the signal equation why the same fluid is dark, bright and dark again in three MR images.
 #
-# **Reading:** about 50 min · **running:** about 15 s on two CPU cores · **builds on:** Python and NumPy; no
+# **Reading:** about 55 min · **running:** about 15 s on two CPU cores · **builds on:** Python and NumPy; no
 # medicine
 
 # %% tags=["install"]
@@ -215,7 +215,7 @@ for name, (row, column, half) in regions.items():
     ax.text(column + half + 3, row, name[0], color="white", va="center", fontsize=13,
             bbox={"facecolor": "black", "linewidth": 0, "pad": 2})
 plotting.show(fig, alt="The CT slice with five marked squares: A in the lung, B in the round aorta beside "
-              "the vertebra, C in fat below the skin, D in muscle of the back, E in bone.")
+              "the vertebra, C in fat at the lower edge, D in muscle of the back, E in bone.")
 
 # %% tags=["nbval-check-output"]
 measured = pd.DataFrame(
@@ -254,9 +254,9 @@ print("MR file has a rescale slope:", "RescaleSlope" in mr)
 #
 # ### Windowing
 #
-# A CT pixel can take thousands of values. A screen shows 256 greys, and an eye tells apart fewer still. So one
-# looks through a **window** with centre $c$ and width $w$: what lies below is black, what lies above is white,
-# and all greys are spent in between (DICOM PS3.3, section C.11.2.1.3.2):
+# A CT pixel can take thousands of values. An ordinary screen shows 256 greys. So one looks through a **window**
+# with centre $c$ and width $w$: what lies below is black, what lies above is white, and all greys are spent in
+# between (DICOM PS3.3, section C.11.2.1.3.2):
 #
 # $$g = \min\left(1, \max\left(0, \; \frac{\mathrm{HU} - c}{w} + \frac{1}{2} \right)\right)$$
 #
@@ -331,7 +331,7 @@ plotting.show(fig, alt="Base of the skull with the brain inside, window 0 to 80 
               "fine grain and soft shades. Right, after conversion to 8 bits: flat patches with hard edges.")
 
 # %% [markdown]
-# Only a handful of greys is left: the brain turns into patches. And the range was wasted on values that are no
+# Only a handful of greys is left: the brain turns into patches. And part of the range was wasted on values that are no
 # tissue at all: the smallest one is a **padding value**, with which the scanner fills the corners outside its
 # round field of view.
 #
@@ -362,12 +362,13 @@ print(f"header, diameter of the reconstructed image: {float(ct.ReconstructionDia
 
 # %% [markdown]
 # First, the slice is several times thicker than a pixel is wide: the **voxel** (pixel with depth) is a long box,
-# not a cube. Fine things lying across it are averaged away.
+# not a cube. Whatever is thinner than the slice is averaged with what lies above or below it.
 #
-# Second, the header contradicts itself: by one of its lines the picture is four times as wide as by the other.
-# Somebody has made this file smaller for testing. Either they kept every fourth pixel, and then a pixel is four
-# times as large as the header says. Or they cut out the middle, and then the spacing still holds. The patient
-# decides: the body of a vertebra in the chest is 2 to 4 cm wide. We measure it along row 30.
+# Second, no adult's chest fits into that width. And the header contradicts itself: by one of its lines the picture
+# is four times as wide as by the other. Somebody has made this file smaller for testing. Either they kept every
+# fourth pixel, and then a pixel is four times as large as the header says. Or they cut out a part, and then the
+# spacing still holds. The patient decides: the body of a vertebra in the chest is 2 to 4 cm wide. We measure it
+# along row 30.
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 3))
@@ -597,9 +598,9 @@ pd.DataFrame(counts).T.fillna(0).astype(int)
 # And a header can hold lists of smaller headers (**sequences**), each with elements of its own. Our count does not
 # look into them; a real tool must.
 #
-# The obvious remedy: a list of things to delete. We delete what the table shows: all private elements and the
-# whole patient group, and empty names and dates. (Unique numbers would have to be replaced, the same old one by
-# the same new one everywhere. We leave them.)
+# The obvious remedy: a list of things to delete. We go by what the table shows: all private elements and the
+# whole patient group are deleted; staff names, dates and times are emptied. (Unique numbers would have to be
+# replaced, the same old one by the same new one everywhere. We leave them.)
 
 # %%
 import copy
@@ -655,9 +656,9 @@ plotting.show(fig, alt="The upper part of an ultrasound picture: white text in t
 #
 # ## NIfTI: a volume and its place
 #
-# Research on the brain mostly uses **NIfTI**: one file with a whole volume and a small header without a field for a
-# name. Ours is the **MNI template**, an average of 152 aligned brains (Fonov and others 2011). It comes with the
-# package `nilearn`.
+# Research on the brain mostly uses **NIfTI**: one file with a whole volume and a small header without a field for
+# the patient's name. Ours is the **MNI template**, an average of 152 aligned brains (Fonov and others 2011). It
+# comes with the package `nilearn`.
 
 # %% tags=["nbval-check-output"]
 import importlib.util
@@ -712,8 +713,8 @@ plotting.show(fig, alt="The same horizontal slice of the template three times. A
               "and turned, the front is at the top and the patient's right is on the left.")
 
 # %% [markdown]
-# Lying on its side, upside down, and as a radiologist wants it. Wrong transposes are easy to see. Wrong *flips*
-# are not, and on this template they cannot be seen at all:
+# Lying on its side, upside down, and as a radiologist wants it. Wrong transposes are easy to see. A wrong *flip*
+# of left and right is not, and on this template it cannot be seen at all:
 
 # %% tags=["nbval-check-output"]
 difference = volume.astype(int) - volume[::-1]
@@ -760,9 +761,9 @@ for ax, (name, (brain, map_)) in zip(axes, pairs.items(), strict=True):
     ax.contour(active, levels=[4], colors=[plotting.ORANGE], extent=(-78, 78, -112, 74))
     ax.set(title=f"{name}\nblack 0, white 255", xlabel="x (mm), right is positive", ylabel="y (mm)")
     ax.grid(False)
-plotting.show(fig, alt="A horizontal slice of the template, 46 mm above the origin, with the outline of the "
-              "strongest activity, twice. With the affine ignored, the outline is in the left half of the "
-              "brain. With both images in RAS, it is in the right half, at x of about 60 mm.")
+plotting.show(fig, alt="A horizontal slice of the template, 46 mm above the origin, with lines around the "
+              "strongest activity, twice: one area at the side of the brain, a smaller one beside the midline. "
+              "With the affine ignored, both are in the left half; with both images in RAS, in the right.")
 
 # %% [markdown]
 # The left picture shows a left hand steered by the left half of the brain: a wrong finding, without any error
@@ -849,7 +850,7 @@ plotting.show(fig, alt="Spin-echo signal of grey matter, white matter and CSF. L
 #
 # $$S = \rho \; \left| 1 - 2 e^{-T_I / T_1} + e^{-T_R / T_1} \right| \; e^{-T_E / T_2}$$
 #
-# If $T_R$ is long against $T_1$, the last exponential is nearly 0. Then the zero lies where $2 e^{-T_I / T_1} =
+# If $T_R$ is long against $T_1$, the term $e^{-T_R / T_1}$ is nearly 0. Then the zero lies where $2 e^{-T_I / T_1} =
 # 1$, at $T_I = T_1 \ln 2$. (When it is not quite so long, the zero moves: exercise 01.3.)
 
 # %%
@@ -877,7 +878,7 @@ ax.set(xlabel="inversion time (ms); repetition 9000 ms, echo 120 ms", ylabel="si
 ax.legend(loc="upper right")
 plotting.show(fig, alt="Inversion-recovery signal against inversion time. CSF starts high, falls to zero near "
               "2500 ms and rises again; grey and white matter reach their zeros below 900 ms and have "
-              "nearly recovered at 2500 ms.")
+              "mostly recovered at 2500 ms.")
 
 # %% [markdown]
 # At the dotted line CSF is silent, while grey and white matter, with their shorter $T_1$, have mostly recovered.
@@ -913,7 +914,7 @@ ledger.say(
 # ## Seen: simbrain
 #
 # **simbrain** is the data set that this course always has at hand: MR slices of *virtual* patients. The template
-# above is deformed into many heads, half of them get a simulated tumour. The signal equations turn tissue into
+# above is deformed into many heads, and half of them get a simulated tumour. The signal equations turn tissue into
 # brightness, and blur and noise follow. We make a few patients, one slice each.
 
 # %%
@@ -946,7 +947,8 @@ plotting.show(fig, alt="A simulated brain slice without tumour in three contrast
 #
 # Now we measure the fluid. In all slices without a tumour, we take the brightest twentieth of the brain's pixels in
 # T2; by the equation most are fluid. In T2 they are bright by choice. The test is T1 and FLAIR: how bright are the
-# *same* pixels there, compared with the average of the brain?
+# *same* pixels there, compared with the average of the brain? The *band* after each number says where it should
+# fall for other virtual patients.
 
 # %%
 slices = cohort.images[cohort.table["tumour_diameter_mm"] == 0] / 255
@@ -1064,7 +1066,8 @@ def voxel_at(affine, point_mm):
 check.exercise("01.2", voxel_at)
 
 # %% [markdown]
-# When it is right: which voxel of `activity` lies at (60, -19, 46) mm? And which one of `template`?
+# When it is right: which voxel of `activity` lies at (60, -19, 46) mm? And which one of `template`? The lesson
+# printed the first. For the second, start at the voxel of the origin and count steps of 1 mm.
 #
 # **Exercise 01.3: the exact inversion time.** $T_I = T_1 \ln 2$ holds for a very long repetition time. Derive the
 # inversion time at which a tissue gives no signal for *any* $T_R$, and write it as a function of $T_1$ and $T_R$

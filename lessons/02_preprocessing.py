@@ -27,7 +27,7 @@
 # - see a bias field, remove part of it, and see what else is removed;
 # - measure how much better a useless model looks when images of one patient stand on both sides of a split.
 #
-# **Reading:** about 50 min · **running:** about 35 s on two CPU cores · **builds on:** Python and NumPy; 01 (pixels,
+# **Reading:** about 65 min · **running:** about 35 s on two CPU cores · **builds on:** Python and NumPy; 01 (pixels,
 # millimetres, T1, T2 and FLAIR) helps
 
 # %% tags=["install"]
@@ -320,6 +320,9 @@ ledger.record("02/copies_seen", int(planted["seen"].sum()), parameters, limits=(
 ledger.say("Of the six planted copies, **{copies_seen:.0f}** are among the eight pairs.")
 
 # %% [markdown]
+# > **Note** The line before the sentence notes the number, so that later runs can be compared with it. The *band* comes
+# > from runs with several seeds: one more run should end within it. Where the seed plays no part, both ends are equal.
+#
 # Both measures need the pattern to stay where it was. A mirrored copy looks like a stranger; a moved one can keep most
 # of its bits and still lose the correlation, by which we sorted. Such copies can slip through, and so can a
 # neighbouring slice of the same patient. A search for copies lowers their number; it does not prove that none are
@@ -373,6 +376,8 @@ delivery = datasets.from_folder(folder / "clean.csv", image_size=64)
 delivery.summary()[["images", "subjects"]]
 
 # %% [markdown]
+# Where there are more images than subjects, copies now share a patient.
+#
 # Published data needs the same care. A widely used set of breast ultrasound images was found to hold many copies, some
 # of them with contradicting labels (Pawłowska and others 2023). Data sets for COVID-19 were glued together from
 # others that shared images, so that some groups tested on what they had trained on (Roberts and others 2021).
@@ -441,6 +446,8 @@ ledger.say(
 )
 
 # %% [markdown]
+# In the narrow slice the tumour becomes wider: fewer millimetres are stretched over the same 64 pixels.
+#
 # Size is often what the question is about: a tumour that grew, a brain that shrank. Cropping saves memory. Stretching
 # after it throws the millimetres away. Better: crop every image to a box of the same size *in millimetres*, or pad it
 # with black.
@@ -564,13 +571,15 @@ spoilt = np.concatenate([values, np.full((4, 1), 5.0)])
 typical = {}
 for method in METHODS[1:]:
     scales = [shift_and_scale(each, method) for each in (values, spoilt)]
-    typical[method] = [float((np.median(values) - a[0]) / b[0]) for a, b in scales]
-pd.DataFrame(typical, index=["without bright pixels", "with four of them"]).T.round(2)
+    halves = [(np.percentile(values, (25, 75)) - a[0]) / b[0] for a, b in scales]
+    typical[method] = [f"{low:.2f} to {high:.2f}" for low, high in halves]
+pd.DataFrame(typical, index=["without bright pixels", "with four of them"]).T
 
 # %% [markdown]
-# The table shows where typical brain tissue (the median) ends up. Under min-max the four pixels push all tissue into
-# the dark end of the scale. The z-score moves too, because they raise the mean and inflate the standard deviation.
-# The percentiles hardly move, since four pixels are fewer than 0.5 % of the brain.
+# The table shows where the middle half of the brain's pixels ends up, from the 25th to the 75th percentile. Under min-max
+# the four pixels squeeze it into a thin strip at the dark end of the scale. Under the z-score it moves and shrinks to less
+# than half its width, because they raise the mean and inflate the standard deviation. The percentiles hardly move, since
+# four pixels are fewer than 0.5 % of the brain.
 #
 # ### What does it do across sites?
 #
@@ -602,7 +611,8 @@ def describe(values, method):
 # The model is **logistic regression**, which draws straight borders between the classes, after a z-score of each
 # feature (`StandardScaler`). We use it in **five-fold cross-validation**: deal the patients into five groups
 # (**folds**), train on four, predict the fifth, each in turn. So every patient is predicted once, by a model that has
-# not seen him or her. The **95 % interval** says how far the share could be off by the luck of these patients.
+# not seen him or her. The result is the share of patients whose site is recognised. Its **95 % interval** says how far
+# that share could be off by the luck of these patients.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -634,12 +644,6 @@ recognised
 
 # %%
 commonest = statistics.wilson_interval(int(pd.Series(sites).value_counts().max()), len(sites))
-for method, short in zip(METHODS, ("raw", "minmax", "percentile", "zscore"), strict=True):
-    for what in recognised:
-        value = recognised.loc[method, what].value
-        ledger.record(f"02/site_{what}_{short}", value, parameters, limits=(0, 1))
-
-# %%
 fig, ax = plt.subplots(figsize=(7, 3.6))
 for offset, what in ((-0.1, "means"), (0.1, "histogram")):
     middle, low, high = np.array([[i.value, i.low, i.high] for i in recognised[what]]).T
@@ -655,6 +659,12 @@ plotting.show(
     "intervals. The z-score brings the means down to the dashed line of always naming the "
     "commonest site. From the histogram sites are recognised far more often with every method.",
 )
+
+# %%
+for method, short in zip(METHODS, ("raw", "minmax", "percentile", "zscore"), strict=True):
+    for what in recognised:
+        value = recognised.loc[method, what].value
+        ledger.record(f"02/site_{what}_{short}", value, parameters, limits=(0, 1))
 
 # %%
 ledger.say(
@@ -702,7 +712,7 @@ plotting.show(
 # 3 tesla. The strength of the magnet changes the contrast between grey and white matter, and the z-score leaves it in
 # the picture.
 #
-# Now compare the means after min-max and percentile with the means as they come. The images of `simbrain`
+# After min-max and percentile the means tell *more* about the site than as they come. Why? The images of `simbrain`
 # come already adjusted: the receiver sets one tissue to about one brightness. A scale that is tied to extremes or
 # percentiles hangs on the darkest and brightest pixels instead, and so on the site's noise and contrast.
 #
@@ -727,8 +737,8 @@ means = {n: normalisation.apply(s.images).mean(axis=(0, 1, 2)) for n, s in split
 pd.DataFrame(means, index=brains.channel_names).abs().round(3)  # distance of the mean from 0
 
 # %% [markdown]
-# In the training images the mean is 0 by construction, in the others nearly so. A mean over so many pixels
-# hardly depends on who is in it. Breaking the rule would have changed little *here*.
+# The unit is one standard deviation. In the training images the mean is 0 by construction, in the others nearly so. A
+# mean over so many pixels hardly depends on who is in it. Breaking the rule would have changed little *here*.
 #
 # It is another matter when the statistic is *which features to use*. The next experiment has no signal at all: 60 patients
 # with 2,000 random numbers each, and labels from a coin. We keep the 20 numbers that go best with the label, and test a model
@@ -818,8 +828,9 @@ def scan(strength, generator):
 #
 # The field is smooth, anatomy is not. So we estimate $\log b$ as *the smooth part of* $\log v$, in one of two ways.
 #
-# **Homomorphic filter** (Brinkmann and others 1998): smooth with a Gaussian kernel $g_\sigma$ of width $\sigma$. Only
-# pixels of the brain count; $m$ is 1 there and 0 outside, and $*$ is smoothing:
+# **Homomorphic filter** (Brinkmann and others 1998): smooth the image, so that each pixel becomes a weighted mean of its
+# surroundings. The weights $g_\sigma$ fall off with distance like a bell (a **Gaussian** of width $\sigma$). Only pixels of
+# the brain count; $m$ is 1 there and 0 outside, and $*$ is smoothing:
 #
 # $$\widehat{\log b} = \frac{g_\sigma * (m \log v)}{g_\sigma * m}$$
 
@@ -1174,13 +1185,6 @@ for case, (_, _, target, _) in CASES.items():
 leak
 
 # %%
-for case, short in zip(CASES, ("neighbours", "coin", "svm"), strict=True):
-    by_slice, by_patient, gain = leak.loc[case]
-    ledger.record(f"02/{short}_by_slice", by_slice, parameters, limits=(0, 1))
-    ledger.record(f"02/{short}_by_patient", by_patient, parameters, limits=(0, 1))
-    ledger.record(f"02/{short}_optimism", gain.value, parameters, limits=(-1, 1))
-
-# %%
 fig, ax = plt.subplots(figsize=(7, 3.6))
 for unit, shift, colour in (
     ("slice", -0.12, plotting.VERMILION),
@@ -1201,6 +1205,13 @@ plotting.show(
     "are above 0.5, and those dealt by slice are higher.",
     save="02_leak",
 )
+
+# %%
+for case, short in zip(CASES, ("neighbours", "coin", "svm"), strict=True):
+    by_slice, by_patient, gain = leak.loc[case]
+    ledger.record(f"02/{short}_by_slice", by_slice, parameters, limits=(0, 1))
+    ledger.record(f"02/{short}_by_patient", by_patient, parameters, limits=(0, 1))
+    ledger.record(f"02/{short}_optimism", gain.value, parameters, limits=(-1, 1))
 
 # %%
 gain = leak.loc["3 neighbours", "optimism"]
@@ -1257,8 +1268,8 @@ print("in training and in test:", len(groups["train"] & groups["test"]))
 #
 # Replace the dots, run the cell, then run the check below it. The check says what is wrong, not what is right.
 #
-# **Exercise 02.1: label conflicts.** Write a function that takes one hash for each image and one label for each image, and
-# returns the list of the row numbers whose image occurs with more than one label.
+# **Exercise 02.1: label conflicts.** Write a function that takes one hash and one label for each image. It returns the list
+# of the row numbers whose image occurs with more than one label.
 #
 # > **Hint** `pd.Series(labels).groupby(hashes)` puts rows with equal hashes together; `transform("nunique")` counts the
 # > different labels in each group and gives the count to every row of it.
@@ -1282,8 +1293,8 @@ check.exercise("02.1", conflicting_rows)
 
 # %% [markdown]
 # **Exercise 02.2: a z-score of the brain, not of the air.** Write a function that takes an image of shape
-# (height, width, channels) and a mask of the brain (height, width), and returns a new image: in the brain, each channel has mean 0
-# and standard deviation 1; outside, everything is 0.
+# (height, width, channels) and a mask of the brain (height, width). It returns a new image: in the brain, each channel has
+# mean 0 and standard deviation 1; outside, everything is 0.
 #
 # > **Hint** `image[brain]` has one row for each pixel of the brain and one column for each channel. Which `axis` does the
 # > mean go along?

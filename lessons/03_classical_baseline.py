@@ -16,8 +16,8 @@
 # Before networks, people taught computers to see by writing down *what to measure*: how bright, how rough, which
 # edges. The measurements went into a small statistical model. In medicine this never went away: under the name
 # *radiomics* it is used on scans, often of a few hundred patients (Gillies, Kinahan and Hricak 2016). Three things are
-# usually said for deep learning instead: it learns its features, it profits from more data, it is more accurate. This
-# lesson asks: **how good is the old way on our brain slices, and are the three claims true here?**
+# usually said for deep learning instead: it learns its features, it gains more from more data, it is more accurate.
+# This lesson asks: **how good is the old way on our brain slices, and are the three claims true here?**
 #
 # **You will**
 #
@@ -27,7 +27,7 @@
 # - measure how a classical model and a network improve with the number of training images;
 # - judge three common claims about deep learning from your own numbers.
 #
-# Reading: about 45 min · running: about 75 s · builds on: 02 (splitting by patient); some scikit-learn (`fit`,
+# **Reading:** about 40 min · **running:** about 75 s · **builds on:** 02 (splitting by patient); some scikit-learn (`fit`,
 # `predict`)
 
 # %% tags=["install"]
@@ -67,7 +67,7 @@ data.summary()
 
 # %% [markdown]
 # We follow two training images through everything: one of each class. Where outlines of the tumours are known, we take
-# the image with the largest tumour, so that there is something to see; most are smaller. Shown is the last channel,
+# the image with the largest tumour, so that there is something to see; most are far smaller. Shown is the last channel,
 # for `simbrain` FLAIR.
 
 # %%
@@ -126,9 +126,10 @@ plotting.show(
 )
 
 # %% [markdown]
-# A bright tumour lifts the *right* end of its curve, whatever the rest of that brain is like; the larger it is, the further to the left the lift begins. But two images prove
-# nothing: they also differ in patient, in height within the head, and in how the scanner scaled them.
-# Percentiles of each channel make our first family. They ignore *where* a pixel is.
+# A bright tumour lifts the *right* end of its curve, whatever the rest of that brain is like; the larger it is, the
+# further to the left the lift begins. But two images prove nothing: they also differ in patient, in height within the
+# head, and in how the scanner scaled them. Percentiles of each channel make our first family. They ignore *where* a
+# pixel is.
 #
 # ### Texture
 #
@@ -162,7 +163,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# It is large wherever bright meets dark, above all at the rim of the brain. Its percentiles become features.
+# It is large wherever bright meets dark, above all at the rim of the brain. Inside a large tumour it can be as small as
+# in other even tissue. Its percentiles become features.
 #
 # The second measure of texture looks at *pairs* of pixels. Round the image to a few grey levels $0, \dots, L-1$, and let
 # $C_{ij}$ count how often level $i$ has level $j$ as its neighbour to the right. The **grey-level co-occurrence matrix**
@@ -221,7 +223,8 @@ homogeneity = [(matrix / (1 + (i - j) ** 2)).sum() for matrix in matrices]
 pd.DataFrame({"contrast": contrast, "homogeneity": homogeneity}, index=names).round(3)
 
 # %% [markdown]
-# Part of the contrast comes from the rim: it depends on the shape of the brain, too.
+# Two images need not differ much here, even if one has a large tumour and the other none. Part of the contrast comes
+# from the rim: it depends on the shape of the brain, too.
 #
 # ### Histograms of oriented gradients
 #
@@ -258,9 +261,10 @@ plotting.show(
 )
 
 # %% [markdown]
-# The edges show the outline of the brain clearly. The strokes follow it only roughly, and strokes inside can be as
-# bright, because contrast was divided away. (Eight cells across are drawn. As features
-# we use four, to have fewer numbers than training images.)
+# The edges show the outline of the brain clearly. The strokes, drawn along the edges, follow it only roughly. A cell adds
+# up its pixels, and the many edges inside can weigh as much as a short piece of outline. (scikit-image draws the
+# histograms before the division. Eight cells across are drawn; as features we use four, to have fewer numbers than
+# training images.)
 #
 # > **Predict** Which of the three families will tell the two classes apart best, and which worst?
 #
@@ -445,7 +449,9 @@ plotting.show(
 )
 
 # %% [markdown]
-# Percentiles and texture cannot say *what* is bright, nor where.
+# In `simbrain` neither missed tumour is tiny, but both are only a little brighter than the tissue around them. Both false
+# alarms are slices of one brain, full of bright spots without a tumour. Percentiles and texture cannot say *what* is
+# bright, nor where.
 #
 # ## Three claims about deep learning
 #
@@ -478,8 +484,8 @@ def build_network(network_seed):
 
 # %% [markdown]
 # It is trained with a fixed recipe. Few images get more passes (**epochs**), $\text{passes} \times \sqrt{n_\text{all} / n}$.
-# Even so they make fewer steps in all, so part of what a network gains with more images may be longer training. The step
-# size falls to zero along a cosine. Below, the test patients come back: to compare, not to choose.
+# Even so they make fewer steps (one for every 32 images) in all, so part of what a network gains with more images may be
+# longer training. The step size falls to zero along a cosine. Below, the test patients come back: to compare, not to choose.
 
 
 # %%
@@ -676,7 +682,7 @@ ledger.say(
 )
 
 # %% [markdown]
-# ### Claim 2: a network profits from more data
+# ### Claim 2: a network gains more from more data
 #
 # The **gain** of a model is its AUC with all images minus its AUC with the fewest. The claim is that the network
 # gains more than the classical model.
@@ -771,12 +777,13 @@ ledger.say(
 # The answer may depend on the number of images. So do not ask "which is better?" but "which is better *with the images I
 # have*?". What this comparison does not say:
 #
-# - The network was small and trained briefly. Of the tricks that help with few images (lessons 11 to 13) it had one,
+# - The network was small and trained briefly. Of the ways to make more out of few images (lesson 11) it had one,
 #   mirroring. The classical model is the best of fifteen. With more tuning, either could gain.
 # - The features were made by people who knew what tumours look like. For another task they must be thought of
 #   anew.
-# - The intervals are over test patients. Another seed means other trainings: see the open markers, and the band printed
-#   beside `03/gap_all`, in which one more run should end. If it includes zero, the verdict on claim 3 can turn with the seed.
+# - The intervals are over test patients. Another seed means other trainings: see the open markers, and the bands printed
+#   beside the gains and the gaps, in which one more run should end. Where the bands of the two gains overlap, or that of
+#   a gap includes zero, the verdict on claim 2 or 3 can turn with the seed.
 # - `simbrain` is a simulation from one template brain. Whether and where
 #   the curves cross on real images, it cannot tell.
 #

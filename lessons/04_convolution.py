@@ -28,7 +28,7 @@
 # - explain sigmoid, softmax and cross-entropy, and why their gradient is simply $p - y$;
 # - measure when a shifted image gives a shifted answer, and when it does not.
 #
-# **Reading:** about 90 min · **running:** about 20 s on two CPU cores · **builds on:** Python and
+# **Reading:** about 60 min · **running:** about 20 s on two CPU cores · **builds on:** Python and
 # NumPy; 01 (what a grey value in a magnetic resonance image means) helps
 
 # %% tags=["install"]
@@ -271,7 +271,7 @@ plotting.show(fig, alt="Outputs of three kernels whose weights add up to zero; g
 # %% [markdown]
 # Weights that add up to 1 keep the grey of a flat region; weights that add up to 0 turn it into 0, drawn mid-grey
 # here. An edge filter answers to one direction: the first shows the sides of the brain, the second its top
-# and bottom. Detail is what the blur took away.
+# and bottom. Detail is what the blur took away: the outline all round, fine structure and the noise.
 #
 # Hand-made filters like these were the craft of image analysis for decades. A network replaces the craft by learning: its
 # kernels start as random numbers, and the training data decides what they become.
@@ -359,7 +359,7 @@ for padding, stride in (("valid", 1), ("valid", 2), ("same", 1), ("same", 2)):
 # own.
 #
 # > **Predict** Three contrasts of 64 x 64 pixels in, 32 feature maps of the same size out. How many weights has the
-# > convolution with 3 x 3 kernels? How many times more has a dense layer?
+# > convolution with 3 x 3 kernels? And a dense layer: thousands, millions or more?
 
 # %% tags=["nbval-check-output"]
 convolution_weights = (3 * 3 * 3 + 1) * 32
@@ -522,7 +522,8 @@ ledger.say("The inner 12 x 12 pixels, {area:.0%} of the square, hold **{inner_in
 # %% [markdown]
 # The measured square is the formula's. But it is a border, not a description: pixels in the middle reach
 # the output on many paths, those at the rim on few (Luo and others 2016). What a network *uses* is smaller than what it
-# *can* see. For a tumour with its surroundings, plan the receptive field generously.
+# *can* see. For a tumour with its surroundings, plan the receptive field generously. (Our network is untrained; training
+# can widen the part that is used.)
 #
 # ## The gradient, by hand
 #
@@ -812,8 +813,8 @@ plotting.show(fig, alt="Left: the sigmoid, rising from 0 to 1. Right: for a true
               "ends.")
 
 # %% [markdown]
-# Where the network is sure and wrong (left), cross-entropy pulls with full force; the squared error hardly
-# pulls at all, since the sigmoid is flat there. That is why classification networks are trained with cross-entropy.
+# Where the network is sure and wrong (right picture, at its left end), cross-entropy pulls with full force. The squared
+# error hardly pulls at all, since the sigmoid is flat there. That is why classification networks are trained with cross-entropy.
 #
 # ## What happens when the image moves
 #
@@ -827,7 +828,8 @@ plotting.show(fig, alt="Left: the sigmoid, rising from 0 to 1. Right: for a true
 # We shift, mirror and turn the slice before and after filtering, and compare. It is laid on a larger black canvas first,
 # so that nothing leaves the picture.
 #
-# > **Predict** Three kernels, three changes: in which of the nine cases do the two orders agree?
+# > **Predict** Three kernels (blur, detail, right minus left), three changes: in which of the nine cases do the two
+# > orders agree?
 
 # %%
 canvas = np.pad(brain, 24)
@@ -893,7 +895,7 @@ ax.grid(False)
 ax.set(xlabel="column of the overlap [px]", ylabel="row of the overlap [px]")
 fig.colorbar(shown, label="difference / mean output")
 plotting.show(fig, alt="Difference between the outputs for the two squares at the same tissue: exactly zero (black) inside, "
-              "above zero in a rim three pixels wide on all four sides, mostly largest at the edge.")
+              "above zero in a rim up to three pixels wide on all four sides, mostly largest at the edge.")
 
 # %% tags=["nbval-check-output"]
 print("largest difference inside the rim of 3 pixels:", gap[3:-3, 3:-3].max().round(9))
@@ -966,7 +968,7 @@ pd.DataFrame(rows).T.map("{:.0%}".format)
 # slice alone. Lesson 00 set this task; now every step of it is known.
 #
 # `simbrain` deals its patients into training, validation and test. Each patient has several slices, and each slice gives
-# three images. Validation is not needed here: we choose nothing. We make the task harder by giving every slice the
+# three images. Validation is not needed here: we choose nothing. We make the task harder by giving every image the
 # same mean and spread: brightness alone will not do.
 
 # %%
@@ -1062,6 +1064,9 @@ ledger.say(
 )
 
 # %% [markdown]
+# The interval knows one kind of luck: which patients happened to be tested. The other kind, the random start of the
+# training, shows in the band after `04/network_accuracy`. Where it is wide, one training says little about the next.
+#
 # Which contrasts does it confuse? Rows are the truth, columns what the network says.
 
 # %%
@@ -1078,9 +1083,9 @@ mixed = np.sum((answers["network"][wrong] != 1) & (test_labels[wrong] != 1))
 ledger.say("Of the {n} errors, {mixed} are between T1 and FLAIR.", n=len(wrong), mixed=mixed)
 
 # %% [markdown]
-# T1 and FLAIR have in common that fluid is dark; in T2 it is bright. Would you have told the following apart? (Grey:
-# standard deviations.) The small bright dots in FLAIR are simulated white-matter spots, which occur in patients with and
-# without a tumour.
+# T1 and FLAIR have in common that fluid is dark; in T2 it is bright. Would you have told the following apart? (At
+# most six are drawn; grey: standard deviations.) The small bright dots in FLAIR are simulated white-matter spots, which
+# occur in patients with and without a tumour.
 
 # %%
 wrong = wrong[:6]
@@ -1141,8 +1146,8 @@ ledger.say(
 # Windows across the outline, or of background, probably have much to do with how bright tissue is against nothing, and little with
 # what is in the tissue. Here the background is exactly black and the outline was cut by the simulation. Real images have a skull, or an
 # outline cut by some other program, so part of what this network learnt may not hold for them. Nobody would have
-# seen that from the accuracy. Looking at filters gives such suspicions; it does
-# not explain a network (lesson 17 is about that).
+# seen that from the accuracy. (How large the part is depends on the random start, too: see the band.) Looking at filters
+# gives such suspicions; it does not explain a network (lesson 17 is about that).
 #
 # ## Try it
 #

@@ -27,7 +27,7 @@
 # - measure it once on test patients, with intervals, next to two simple baselines;
 # - look at what it misses, save it, load it and use it on new images.
 #
-# Reading: about 40 min · running: about 90 s · builds on: 02 (splitting by patient), 03 (baseline, AUC),
+# **Reading:** about 40 min · **running:** about 90 s · **builds on:** 02 (splitting by patient), 03 (baseline, AUC),
 # 04 (convolution, sigmoid, cross-entropy)
 
 # %% tags=["install"]
@@ -36,7 +36,7 @@ import medlib
 # %% tags=["parameters"]
 dataset = "simbrain"  # or "breastmnist", "pneumoniamnist", or the path of your own CSV or folder
 image_size = 64  # pixels; tutorials use 224: twelve times as many pixels
-epochs = 12  # at most; training stops earlier when validation stops improving
+epochs = 12  # at most; with more, training stops when validation stops improving
 seed = 0  # of the initial weights and of the order of the images
 
 # %%
@@ -117,7 +117,8 @@ except Exception as error:
 #
 # ### 3. Softmax over one unit
 #
-# From here on nothing stops: the code runs, and is wrong. Softmax (lesson 04) turns $K$ scores into
+# From here on nothing stops: the code runs, and is wrong. A dense layer gives one score for each of its
+# **units**; the last layer of the listing has one unit. Softmax (lesson 04) turns $K$ scores into
 # probabilities $p_1, \dots, p_K$ that add up to one.
 #
 # > **Predict** What is $p_1$ when there is only one unit, $K = 1$? Does it depend on the image?
@@ -136,7 +137,7 @@ print(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True))
 # otherwise. With one unit that is $-y_1 \log 1 = 0$: for a healthy slice as well as for a tumour.
 #
 # > **Predict** The next cell trains the listing's network for three epochs on random pictures, half of
-# > them with label 1. How far do loss, accuracy and weights move?
+# > them with label 1. What accuracy will it report? And how far will the weights move?
 
 # %%
 rng = np.random.default_rng(seed)
@@ -215,7 +216,7 @@ answers = np.unique(one_picture.predict(noise, verbose=0) >= 0.5)
 # %%
 ledger.say(
     "Accuracy on the picture it was trained on: **{seen:.0%}**. On the {n} others, which are pure "
-    "noise: {unseen:.0%}. Over all {all} pictures it gives {kinds} different answer{s}.",
+    "noise: {unseen:.0%}. Over all {all} pictures it gives {kinds} kind{s} of answer.",
     seen=seen,
     unseen=unseen,
     n=len(noise) - 1,
@@ -302,8 +303,8 @@ print(f"patients in more than one split: {len(shared)}")
 # ### What one image looks like
 #
 # The grey values are signal in arbitrary units, scaled to [0, 1] and shown with one window. The outline
-# is the simulation's ground truth; the network will never see it. The forehead is at the top, the patient's
-# right on the left.
+# is the simulation's ground truth; the network will never see it. Bright spots outside it, where FLAIR shows
+# any, are no tumours. The forehead is at the top, the patient's right on the left.
 
 # %%
 example = int(np.flatnonzero(train.labels == 1)[0])
@@ -384,8 +385,8 @@ for size in (28, 64, 224):
     )
 
 # %% [markdown]
-# Keep that in mind when the training curve comes: the listing's 224 pixels would bring more than twelve
-# million weights to a few hundred patients.
+# Keep that in mind when the training curve comes: with the listing's 224 pixels, this network would bring more
+# than twelve million weights to a few hundred patients.
 #
 # ### Training, with validation
 #
@@ -393,12 +394,13 @@ for size in (28, 64, 224):
 # AUC, lesson 03, is the probability that a random image of class 1 gets a higher score than a random one of
 # class 0.) **Early stopping** ends the training when the validation AUC has not improved for three epochs, and
 # keeps the weights of the best one. It begins to count after the eighth epoch: this network stands still at
-# first, for some epochs, and a rule without patience would stop it there. (Lesson 12 shows what better initial
-# weights and normalisation do about that.)
+# first, for some epochs, and a rule that counted from the start could end the training there. With only twelve
+# epochs nothing is left to cut short, and the rule just picks the best of the last four. (Lesson 12 shows what
+# better initial weights and normalisation do about the standstill.)
 #
-# > **Note** The usual choices, a learning rate of 0.001 and batches of 32, left this network guessing for all twelve
-# > epochs on some of the cohorts tried while simbrain was designed. With half the rate and half the batch it learnt on
-# > every one. That was judged on *validation* patients.
+# > **Note** The usual choices are a learning rate of 0.001 and batches of 32. With them this network was still guessing
+# > after twelve epochs on some of the cohorts (sets of virtual patients) tried while simbrain was designed. With half the
+# > rate and half the batch it learnt on every one. That was judged on *validation* patients.
 
 # %%
 network.compile(
@@ -447,7 +449,7 @@ axes[1].legend()
 plotting.show(
     fig,
     alt="Loss and AUC on training and validation data after each epoch, with a "
-    "dotted line at the epoch of the best validation AUC.",
+    "dotted line at the epoch whose weights are kept.",
 )
 
 # %%
@@ -464,10 +466,13 @@ ledger.say(
 )
 
 # %% [markdown]
+# The two validation curves need not agree. The AUC looks only at the *order* of the answers, the loss also at how
+# sure the wrong ones are. So the loss can climb steeply while the AUC changes little.
+#
 # ### The test set, once
 #
-# All decisions are made: architecture, epoch, threshold 0.5. Only now does the network predict the test patients.
-# Several slices belong to one patient and are more alike than slices of different patients, so the
+# All decisions are made: architecture (which layers), epoch, threshold 0.5. Only now does the network predict the
+# test patients. Several slices belong to one patient and are more alike than slices of different patients, so the
 # intervals come from a bootstrap over patients (Efron and Tibshirani 1993; lesson 02).
 #
 # **Sensitivity** is the share of tumour images called tumour, **specificity** the share of normal images called
@@ -510,7 +515,9 @@ commonest = np.full(len(test), np.bincount(train.labels).argmax())
 answers = (probability >= 0.5).astype(int)
 comparison = pd.DataFrame(
     {
-        "AUC [95 %]": [on_test(auc, s) for s in (np.zeros(len(test)), baseline_scores, probability)],
+        "AUC [95 %]": [
+            on_test(auc, s) for s in (np.zeros(len(test)), baseline_scores, probability)
+        ],
         "accuracy [95 %]": [on_test(accuracy, a) for a in (commonest, baseline_answers, answers)],
     },
     index=["commonest class", "classical", "first CNN"],
@@ -518,9 +525,9 @@ comparison = pd.DataFrame(
 comparison
 
 # %% [markdown]
-# Each threshold gives one point of the next figure: how many tumours are found (up) against how many false
-# alarms are raised (right). A curve nearer the upper left corner is better; the AUC is the area under it.
-# If two curves cross, neither is better at every threshold.
+# Each threshold gives one point of the next figure, the receiver operating characteristic (**ROC**): the share of
+# tumours found (up) against the share of normal images called tumour (right). A curve nearer the upper left corner
+# is better; the AUC is the area under it. If two curves cross, neither is better at every share of false alarms.
 
 # %%
 fig, ax = plt.subplots(figsize=(4.6, 4.4))
@@ -631,9 +638,12 @@ if has_size:
     )
 
 # %% [markdown]
-# Numbers first, then pictures: the most confident errors, or the least sure answers where there are no four errors.
-# Would you have seen it? In `simbrain` bright spots, which can run together into patches, occur in the white matter of
-# patients with and without a tumour: brightness alone is no sign of one.
+# In `simbrain` small tumours are missed more often than large ones. How often depends on the training, too, as the bands
+# show: the probabilities may come out higher or lower as a whole. That moves what threshold 0.5 finds, and not the AUC.
+#
+# Numbers first, then pictures: the most confident errors, or the least sure answers where there are fewer than four
+# errors. Would you have seen these tumours? In `simbrain` bright spots, which can run together into patches, occur in
+# the white matter of patients with and without a tumour: brightness alone is no sign of one.
 
 # %%
 missed = np.flatnonzero(test.labels == 1)[np.argsort(probability[test.labels == 1])[:4]]

@@ -110,7 +110,7 @@ def fit(
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-3,
     label_smoothing: float = 0.1,
-    averaging: float = 0.99,
+    averaging: float = 0.1,
     augmentation: dict | None = None,
     checkpoint: str | Path | None = None,
     on_epoch: Callable[[dict], None] | None = None,
@@ -118,7 +118,9 @@ def fit(
     """Train a classifier, and leave in it the weights with the highest validation AUC.
 
     AdamW with a cosine schedule that ends at zero, label smoothing, and a running average of the
-    weights, which is what validation measures and what the model keeps.
+    weights, which is what validation measures and what the model keeps. Only the second half of the
+    epochs is chosen from: before, a small validation set can rank an unfinished network first by
+    chance, and its probabilities mean little.
 
     Everything random in an epoch follows from ``seed`` and the number of the epoch. So a training
     that is killed, and started again with the same arguments and ``checkpoint``, goes on after the
@@ -137,7 +139,8 @@ def fit(
         Of AdamW; the first is where the schedule starts.
     label_smoothing : float
     averaging : float
-        Momentum of the running average of the weights; 0 keeps the weights themselves.
+        Share of the training that the running average of the weights spans; 0 keeps the weights
+        themselves. By the middle of a training that spans 0.1, the start has a weight of e^-5.
     augmentation : dict, optional
         Arguments of :class:`medlib.preprocessing.augmentation.RandomAffine`.
     checkpoint : path, optional
@@ -170,7 +173,7 @@ def fit(
         keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps),
         weight_decay=weight_decay,
         use_ema=averaging > 0,
-        ema_momentum=averaging,
+        ema_momentum=_momentum(averaging * epochs * steps),
     )
     if n_classes == 2:
         loss = keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
@@ -179,7 +182,7 @@ def fit(
     trainer.compile(optimizer=optimizer, loss=loss)
     optimizer.build(trainer.trainable_variables)
 
-    progress = _Progress(model, trainer, checkpoint)
+    progress = _Progress(model, trainer, checkpoint, choose_after=epochs // 2)
     progress.restore()
     first = len(progress.history)
 
@@ -235,8 +238,8 @@ def predict(model, images: np.ndarray) -> np.ndarray:
 class _Progress:
     """What a training must remember from one epoch to the next, in memory and in one file."""
 
-    def __init__(self, model, trainer, path: str | Path | None):
-        self.model, self.trainer = model, trainer
+    def __init__(self, model, trainer, path: str | Path | None, *, choose_after: int):
+        self.model, self.trainer, self.choose_after = model, trainer, choose_after
         self.path = None if path is None else Path(path)
         self.history: list[dict] = []
         self.best: list[np.ndarray] = []
@@ -250,7 +253,7 @@ class _Progress:
                 found=f"{row['loss']} in training, {row['validation_loss']} in validation",
                 advice="Use a smaller learning rate",
             )
-        if not self.history or _quality(row) >= max(map(_quality, self.history)):
+        if not self.history or self._quality(row) >= max(map(self._quality, self.history)):
             self.best = self.model.get_weights()
         self.history.append(row)
 
@@ -286,18 +289,18 @@ class _Progress:
         for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
 
+    def _quality(self, row: dict) -> tuple[bool, float, float]:
+        """Rank epochs: late ones first, then by AUC, equal ones (or without an AUC) by loss.
+
+        Loss alone prefers epochs in mid-schedule: with smoothed labels it measures confidence as
+        much as order.
+        """
+        auc = row["validation_auc"]
+        late = row["epoch"] > self.choose_after
+        return (late, 0.0 if math.isnan(auc) else auc, -row["validation_loss"])
+
     def _variables(self) -> list:
         return [*self.model.weights, *self.trainer.optimizer.variables]
-
-
-def _quality(row: dict) -> tuple[float, float]:
-    """Rank epochs by AUC, equal ones (a saturated AUC, or none) by loss.
-
-    Loss alone prefers epochs in mid-schedule: with smoothed labels it measures confidence as much
-    as order.
-    """
-    auc = row["validation_auc"]
-    return (0.0 if math.isnan(auc) else auc, -row["validation_loss"])
 
 
 def cannot_write(path: str | Path, error: OSError) -> RunError:
@@ -336,6 +339,11 @@ def _batches(split, n_classes: int, batch_size: int, *, seed: int, epochs: range
     stream = tf.data.Dataset.from_tensor_slices(rows)
     stream = stream.map(lambda chosen: (tf.gather(images, chosen), tf.gather(targets, chosen)))
     return stream.prefetch(2)
+
+
+def _momentum(steps: float) -> float:
+    """Return the momentum of a running average that spans a number of steps."""
+    return 1 - 1 / max(1.0, steps)
 
 
 def _units(n_classes: int) -> int:

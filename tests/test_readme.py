@@ -22,6 +22,16 @@ def test_the_course_map_names_all_27_lessons_and_links_just_the_written_ones(rep
         assert f"(notebooks/{source.stem}.ipynb)" in text
 
 
+def test_the_minutes_to_read_are_those_that_the_lessons_name(repository):
+    text = (repository / "README.md").read_text()
+    row = re.search(r"^\| minutes to read [^|]*\|(.*)\|$", text, flags=re.M)[1]
+    sources = sorted((repository / "lessons").glob("[0-9][0-9]_*.py"))
+    named = [
+        re.search(r"\*\*Reading:\*\* about (\d+) min", path.read_text())[1] for path in sources
+    ]
+    assert [cell.strip() for cell in row.split("|")] == named
+
+
 def test_no_path_of_a_machine_is_committed(repository):
     import subprocess
 

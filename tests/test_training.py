@@ -107,15 +107,54 @@ def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path):
         fitted(checkpoint=checkpoint)
 
 
-def test_the_weights_kept_are_those_of_the_highest_validation_auc():
+def test_the_weights_kept_are_those_of_the_highest_validation_auc_in_the_second_half():
     validation = a_split(30, 2)
     network, history = fitted(epochs=8, learning_rate=0.05)
+    late = history[history["epoch"] > 4]
     probabilities = training.predict(network, validation.images)
     auc = roc_auc_score(validation.labels, probabilities[:, 1])
-    assert auc == pytest.approx(history["validation_auc"].max())
-    best = history[history["validation_auc"] == history["validation_auc"].max()]
+    assert auc == pytest.approx(late["validation_auc"].max())
+    best = late[late["validation_auc"] == late["validation_auc"].max()]
     own = probabilities[np.arange(30), validation.labels]
     assert -np.log(own).mean() == pytest.approx(best["validation_loss"].min(), rel=1e-5)
+
+
+@pytest.mark.parametrize("finished", [1, 5, 7])
+def test_a_lucky_start_is_not_chosen_even_by_a_training_that_was_stopped(
+    finished, monkeypatch, tmp_path
+):
+    measured = []
+
+    def worse_every_time(labels, probabilities):
+        measured.append(probabilities)
+        return {"validation_loss": float(len(measured)), "validation_auc": 1 / len(measured)}
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(row):
+        if row["epoch"] == finished:
+            raise Stopped
+
+    monkeypatch.setattr(training, "_measure", worse_every_time)
+    settings = {"epochs": 7, "checkpoint": tmp_path / "checkpoint.npz"}
+    with pytest.raises(Stopped):
+        fitted(**settings, on_epoch=stop)
+    network, history = fitted(**settings)
+    assert len(history) == len(measured) == 7
+    kept = training.predict(network, a_split(30, 2).images)
+    assert np.array_equal(kept, measured[3])  # of the second half, epochs 4 to 7, the first
+
+
+def test_even_a_short_training_keeps_little_of_its_start():
+    network, _ = fitted(epochs=1, learning_rate=0.05)
+    without_average, _ = fitted(epochs=1, learning_rate=0.05, averaging=0)
+    start = a_network().trainable_variables
+    moved, moved_without = (
+        sum(float(np.abs(w - s).sum()) for w, s in zip(n.trainable_variables, start, strict=True))
+        for n in (network, without_average)
+    )
+    assert moved == pytest.approx(moved_without, rel=0.2)
 
 
 def test_it_learns_three_classes():
