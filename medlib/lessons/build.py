@@ -5,6 +5,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from medlib import files
@@ -122,7 +123,7 @@ def _execute(lesson: Lesson, *, solved: bool):
             resources={"metadata": {"path": folder}},
         )
         try:
-            client.execute(env=kernel_environment(**figures), stderr=subprocess.DEVNULL)
+            _run(client, kernel_environment(**figures))
         except CellExecutionError as error:
             raise RunError(lesson.name, found=f"{error.ename}: {error.evalue}") from None
         except CellTimeoutError:
@@ -136,6 +137,23 @@ def _execute(lesson: Lesson, *, solved: bool):
             ) from None
     clean_outputs(notebook)
     return notebook
+
+
+def _run(client, environment: dict[str, str]) -> None:
+    """Execute; after Ctrl-C end the kernel, and then say that it was Ctrl-C.
+
+    In the main thread nbclient takes the signal, and fails on its own cleaning up.
+    """
+    import psutil
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.execute, env=environment, stderr=subprocess.DEVNULL)
+        try:
+            running.result()
+        except KeyboardInterrupt:
+            for process in psutil.Process().children(recursive=True):
+                process.kill()
+            raise
 
 
 def _write(notebook, path: Path) -> None:
