@@ -269,9 +269,9 @@ plotting.show(
 )
 
 # %% [markdown]
-# Could you have told? Look for the fluid: only in T2 is it bright. And was the task hard? The closer the rule with one
-# number comes to the network, the less the network adds. That is why a **baseline**, something simpler, stands beside
-# every result in this course.
+# Could you have told? Look for the fluid: only in T2 is it bright. T1 and FLAIR both show it dark, so it takes finer
+# signs to tell these two apart. And was the task hard? The closer the rule with one number comes to the network, the
+# less the network adds. That is why a **baseline**, something simpler, stands beside every result in this course.
 #
 # ## How to read the rest
 #
@@ -348,6 +348,6 @@ check.exercise("00.2", laziest_accuracy)
 # ## References
 #
 # - M. O. Gueld and others: Quality of DICOM header information for image categorization, *Proceedings of SPIE* 4685
-#   (2002) 280-287 (it checked the part of the body).
+#   (2002) 280, doi 10.1117/12.467017 (it checked the part of the body).
 # - V. Fonov and others: Unbiased average age-appropriate atlases for pediatric studies, *NeuroImage* 54 (2011) 313-327
 #   (the template behind `simbrain`).

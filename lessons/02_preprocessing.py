@@ -1364,8 +1364,8 @@ check.exercise("02.3", test_images_of)
 #
 # ## References
 #
-# - C. Zauner: *Implementation and Benchmarking of Perceptual Image Hash Functions*, Upper Austria University of Applied
-#   Sciences 2010, section 3.2.1.
+# - C. Zauner: *Implementation and Benchmarking of Perceptual Image Hash Functions*, diploma thesis, Upper Austria
+#   University of Applied Sciences, Hagenberg 2010.
 # - A. Pawłowska, P. Karwat, N. Żołek: Letter to the editor on "Dataset of breast ultrasound images", *Data in Brief* 48
 #   (2023) 109247.
 # - M. Roberts and others: Common pitfalls and recommendations for using machine learning to detect and prognosticate for

@@ -1241,7 +1241,7 @@ check.exercise("04.3", plan)
 # - B. Efron, R. J. Tibshirani: *An Introduction to the Bootstrap*, Chapman & Hall 1993.
 # - I. Goodfellow, Y. Bengio, A. Courville: *Deep Learning*, MIT Press 2016, chapters 3, 6 and 9.
 # - M. O. Gueld and others: Quality of DICOM header information for image categorization, *Proceedings of SPIE* 4685
-#   (2002) 280-287.
+#   (2002) 280, doi 10.1117/12.467017.
 # - O. S. Kayhan, J. C. van Gemert: On translation invariance in CNNs: convolutional layers can exploit absolute spatial
 #   location, *CVPR* 2020.
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document recognition,

@@ -45,7 +45,7 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
     References
     ----------
     The hash known as pHash: Zauner C. Implementation and benchmarking of perceptual image hash
-    functions. Upper Austria University of Applied Sciences, 2010, section 3.2.1.
+    functions. Diploma thesis, Upper Austria University of Applied Sciences, Hagenberg 2010.
     """
     grey = image.mean(axis=-1, keepdims=True, dtype=np.float32)
     thumbnail = resize_image(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))[..., 0]
