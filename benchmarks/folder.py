@@ -75,7 +75,7 @@ def measure(dataset, model: str, *, seed: int) -> dict:
         "accuracy": report.loc["accuracy", "value"],
         "balanced_accuracy": report.loc["balanced accuracy", "value"],
         "majority_accuracy": report.loc["majority-class accuracy", "value"],
-        "best_validation_auc": history["validation_auc"].max(),
+        "validation_auc": history["validation_auc"][history["kept"]].item(),
     }
 
 

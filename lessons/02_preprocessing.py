@@ -733,7 +733,10 @@ from medlib.preprocessing import fit_normalisation
 
 normalisation = fit_normalisation(mri.images, method="zscore")
 splits = {"train": mri, "validation": brains.validation, "test": brains.test}
-means = {n: normalisation.apply(s.images).mean(axis=(0, 1, 2)) for n, s in splits.items()}
+means = {
+    name: normalisation.apply(split.images).mean(axis=(0, 1, 2), dtype=float)
+    for name, split in splits.items()
+}
 pd.DataFrame(means, index=brains.channel_names).abs().round(3)  # distance of the mean from 0
 
 # %% [markdown]

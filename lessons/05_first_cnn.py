@@ -338,14 +338,17 @@ baseline_answers = baseline.predict(test.images)
 # ### The network
 #
 # Three blocks of convolution and max pooling, then two dense layers: the listing's layers with the last one
-# repaired, and with `padding="same"`, so that only pooling changes the size. Before them each channel is **standardised**: its mean becomes 0 and its
-# standard deviation 1, with statistics of the training images only (lesson 02). The layer that does it is part of
-# the network, so nobody can forget it later. This is the only place in the course where the network is written out;
-# later it is `medlib.models.build("cnn", ...)`, which leaves the standardisation to you.
+# repaired, and with `padding="same"`, so that only pooling changes the size. Before them each channel is
+# **standardised**: its mean becomes 0 and its standard deviation 1, with statistics of the training images only
+# (lesson 02). They are summed in 64-bit numbers: added up in the images' own 32 bits, millions of pixels lose digits.
+# The layer that standardises is part of the network, so nobody can forget it later. This is the only place in the
+# course where the network is written out; later it is `medlib.models.build("cnn", ...)`, which leaves the
+# standardisation to you.
 
 # %%
 keras.utils.set_random_seed(seed)
-mean, variance = train.images.mean(axis=(0, 1, 2)), train.images.var(axis=(0, 1, 2))
+pixels = train.images.reshape(-1, train.images.shape[-1])
+mean, variance = pixels.mean(axis=0, dtype="float64"), pixels.var(axis=0, dtype="float64")
 network = keras.Sequential(
     [
         layers.Input(images.image_shape),

@@ -156,7 +156,8 @@ def fit(
     Returns
     -------
     DataFrame
-        One row an epoch: ``epoch`` (from 1), ``loss``, ``validation_loss``, ``validation_auc``.
+        One row an epoch: ``epoch`` (from 1), ``loss``, ``validation_loss``, ``validation_auc``, and
+        ``kept``, true for the epoch whose weights the model has now.
 
     Raises
     ------
@@ -215,7 +216,8 @@ def fit(
             callbacks=[stop],
         )
     model.set_weights(progress.best)
-    return pd.DataFrame(progress.history)
+    history = pd.DataFrame(progress.history)
+    return history.assign(kept=history["epoch"] == progress.best_epoch())
 
 
 def predict(model, images: np.ndarray) -> np.ndarray:
@@ -257,9 +259,17 @@ class _Progress:
                 found=f"{row['loss']} in training, {row['validation_loss']} in validation",
                 advice="Use a smaller learning rate",
             )
-        if not self.history or self._quality(row) >= max(map(self._quality, self.history)):
-            self.best = self.model.get_weights()
         self.history.append(row)
+        if row["epoch"] == self.best_epoch():
+            self.best = self.model.get_weights()
+
+    def best_epoch(self) -> int:
+        """Return the epoch with the lowest validation loss, late ones before early ones."""
+
+        def quality(row):
+            return row["epoch"] > self.choose_after, -row["validation_loss"], row["epoch"]
+
+        return max(self.history, key=quality)["epoch"]
 
     def save(self) -> None:
         if self.path is None:
@@ -292,10 +302,6 @@ class _Progress:
             ) from error
         for variable, value in zip(variables, state, strict=True):
             variable.assign(value)
-
-    def _quality(self, row: dict) -> tuple[bool, float]:
-        """Rank epochs: late ones first, then by validation loss."""
-        return (row["epoch"] > self.choose_after, -row["validation_loss"])
 
     def _variables(self) -> list:
         return [*self.model.weights, *self.trainer.optimizer.variables]

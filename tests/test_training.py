@@ -112,6 +112,7 @@ def test_the_weights_kept_are_those_of_the_lowest_validation_loss_in_the_second_
     network, history = fitted(epochs=8, learning_rate=0.05)
     late = history[history["epoch"] > 4]
     best = late.loc[late["validation_loss"].idxmin()]
+    assert history["epoch"][history["kept"]].tolist() == [best["epoch"]]
     probabilities = training.predict(network, validation.images)
     own = probabilities[np.arange(30), validation.labels]
     assert -np.log(own).mean() == pytest.approx(best["validation_loss"], rel=1e-5)
