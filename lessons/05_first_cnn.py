@@ -681,8 +681,8 @@ again = loaded.predict(test.images[:32], batch_size=128, verbose=0).ravel()
 print("same predictions after loading:", bool(np.allclose(again, probability[:32], atol=1e-6)))
 
 # %% [markdown]
-# A new image is a file, not an array. We pretend that six test files are new. Everything done to the training images must be done to it, in the
-# same way; a forgotten step gives no error, only another answer.
+# A new image is a file, not an array. We pretend that six test files are new. Everything done to the training images
+# must be done to it, in the same way; a forgotten step gives no error, only another answer.
 
 
 # %%
@@ -703,8 +703,9 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# The right-hand column is what happens when the image is not scaled as in training. Compare the normal images: the answer
-# need no longer follow the middle column, and no error warns you.
+# The right-hand column is what happens when the image is not scaled as in training. Compare it with the middle one: on
+# numbers 255 times too large the answers run to the ends, 0 or 1, however unsure the network should be. No error warns
+# you.
 #
 # `medlib train`, `medlib evaluate` and `medlib predict` do what this lesson did, on a data set's name, a
 # CSV or a folder, and keep the preprocessing with the model.
