@@ -27,7 +27,7 @@
 # - measure it on patients it has never seen, next to something simpler;
 # - know how a lesson is built, and where to go next.
 #
-# **Reading:** about 15 min · **running:** about 30 s · **builds on:** nothing but Python
+# **Reading:** about 15 min · **running:** about 20 s · **builds on:** nothing but Python
 
 # %% tags=["install"]
 import medlib
