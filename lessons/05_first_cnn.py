@@ -35,7 +35,7 @@ import medlib
 
 # %% tags=["parameters"]
 dataset = "simbrain"  # or "breastmnist", "pneumoniamnist", or the path of your own CSV or folder
-image_size = 64  # pixels; tutorials use 224: twelve times as many pixels
+image_size = None  # pixels; None: the set's own, 64 for simbrain. Tutorials use 224, twelve times as many pixels
 epochs = 12  # at most; with more, training stops when validation stops improving
 seed = 0  # of the initial weights and of the order of the images
 
@@ -239,6 +239,7 @@ ledger.say(
 
 # %%
 data = datasets.resolve(dataset, image_size=image_size, strict=True)
+image_size = parameters["image_size"] = data.image_shape[0]
 assert len(data.class_names) == 2, f"this lesson needs two classes, not {data.class_names}"
 data.summary()
 
