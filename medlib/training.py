@@ -144,7 +144,7 @@ def fit(
     label_smoothing : float
     averaging : float
         Share of the training that the running average of the weights spans; 0 keeps the weights
-        themselves. By the middle of a training that spans 0.1, the start has a weight of e^-5.
+        themselves. With 0.1, the start has a weight of e^-5 by the middle of the training.
     augmentation : dict, optional
         Arguments of :class:`medlib.preprocessing.augmentation.RandomAffine`.
     checkpoint : path, optional
@@ -178,7 +178,7 @@ def fit(
         keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps),
         weight_decay=weight_decay,
         use_ema=averaging > 0,
-        ema_momentum=_momentum(averaging * epochs * steps),
+        ema_momentum=1 - 1 / max(1, averaging * epochs * steps),
     )
     if n_classes == 2:
         loss = keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
@@ -343,11 +343,6 @@ def _batches(split, n_classes: int, batch_size: int, *, seed: int, epochs: range
     stream = tf.data.Dataset.from_tensor_slices(rows)
     stream = stream.map(lambda chosen: (tf.gather(images, chosen), tf.gather(targets, chosen)))
     return stream.prefetch(2)
-
-
-def _momentum(steps: float) -> float:
-    """Return the momentum of a running average that spans a number of steps."""
-    return 1 - 1 / max(1.0, steps)
 
 
 def _units(n_classes: int) -> int:
