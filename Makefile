@@ -1,4 +1,4 @@
-# Five commands; everything else is `medlib --help`.
+# Five commands; everything else is `medlib --help` and `course --help`.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -6,7 +6,7 @@ READY := .venv/.ready
 .PHONY: course env test notebooks lab links lock clean
 
 course: env           ## set up, then run every lesson on the embedded data
-	$(BIN)/medlib run
+	$(BIN)/course run
 
 test: env             ## set up, then prove everything
 	$(BIN)/python tests/everything.py
@@ -14,13 +14,13 @@ test: env             ## set up, then prove everything
 env: $(READY)         ## the set-up alone
 
 notebooks: env        ## build and execute notebooks/ from lessons/
-	$(BIN)/medlib build
+	$(BIN)/course build
 
 lab: env              ## open the course in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 links: env            ## make links REPO=owner/name: stamp the launch links
-	$(BIN)/medlib links $(REPO)
+	$(BIN)/course links $(REPO)
 
 lock: env             ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra course --extra dev --universal --python-version 3.11 \

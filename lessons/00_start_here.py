@@ -106,7 +106,8 @@ pd.Series(found, name="found").to_frame()
 # look from the feet: the forehead is at the top, and the patient's right side is on the left.
 
 # %%
-from medlib import ledger, plotting
+from coursekit import ledger
+from medlib import plotting
 from medlib.datasets import simbrain
 
 plotting.use_style()
@@ -312,7 +313,7 @@ def accuracy_for(labels, given, setting):
 
 
 # %%
-from medlib import check
+from coursekit import check
 
 check.exercise("00.1", accuracy_for)
 

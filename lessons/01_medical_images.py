@@ -46,7 +46,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from medlib import ledger, plotting  # ledger writes sentences with measured numbers
+from coursekit import ledger
+from medlib import plotting  # ledger writes sentences with measured numbers
 
 plotting.use_style()
 
@@ -1038,7 +1039,7 @@ def to_grey(stored, slope, intercept, centre, width):
 
 
 # %%
-from medlib import check
+from coursekit import check
 
 check.exercise("01.1", to_grey)
 

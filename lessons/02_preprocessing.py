@@ -53,7 +53,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from medlib import datasets, ledger, plotting
+from coursekit import ledger
+from medlib import datasets, plotting
 
 plotting.use_style()
 
@@ -75,7 +76,7 @@ data.summary()
 import tempfile
 from pathlib import Path
 
-from medlib.check import lesson_02
+from coursekit.check import lesson_02
 
 folder = Path(tempfile.mkdtemp(prefix="delivery_"))
 key = lesson_02.messy_folder(folder, data, seed=seed)
@@ -1290,7 +1291,7 @@ def conflicting_rows(hashes, labels):
 
 
 # %%
-from medlib import check
+from coursekit import check
 
 check.exercise("02.1", conflicting_rows)
 

@@ -58,7 +58,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from medlib import datasets, ledger, plotting
+from coursekit import ledger
+from medlib import datasets, plotting
 
 plotting.use_style()
 data = datasets.load(dataset, strict=True)
@@ -812,7 +813,7 @@ def asymmetry(images):
 
 
 # %%
-from medlib import check
+from coursekit import check
 
 check.exercise("03.1", asymmetry)
 

@@ -61,7 +61,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from medlib import ledger, plotting
+from coursekit import ledger
+from medlib import plotting
 from medlib.datasets.simbrain import load_simbrain
 
 plotting.use_style()
@@ -1169,7 +1170,7 @@ moving_kernel = ...  # your nine weights here
 moving_kernel = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 # %%
-from medlib import check
+from coursekit import check
 
 check.exercise("04.1", moving_kernel)
 

@@ -85,7 +85,8 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
-from medlib import datasets, ledger, plotting
+from coursekit import ledger
+from medlib import datasets, plotting
 
 plotting.use_style()
 
@@ -743,7 +744,7 @@ def threshold_for(labels, probabilities, sensitivity):
 
 
 # %%
-from medlib import check
+from coursekit import check
 
 check.exercise("05.1", threshold_for)
 

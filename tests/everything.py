@@ -16,7 +16,7 @@ from PIL import Image
 from medlib.simulation.cohort import simulate_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
-MEDLIB = [sys.executable, "-m", "medlib.cli"]
+COURSE = [sys.executable, "-m", "coursekit.cli"]
 PYTEST = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml")]
 NBVAL = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
@@ -79,15 +79,15 @@ def own_folder(folder):
 
 step("ruff check", [sys.executable, "-m", "ruff", "check", "."], cwd=ROOT)
 step("ruff format", [sys.executable, "-m", "ruff", "format", "--check", "."], cwd=ROOT)
-step("notebooks fit their sources", [*MEDLIB, "build", "--check"], cwd=ROOT)
+step("notebooks fit their sources", [*COURSE, "build", "--check"], cwd=ROOT)
 step("unit tests", PYTEST, cwd=ROOT)
 print("\n===== notebooks through nbval\n", flush=True)
 with ThreadPoolExecutor(2) as pool:
     list(pool.map(nbval, sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))))
 for lesson, parameters in other_parameters():
-    step(f"lesson {lesson} {' '.join(parameters)}", [*MEDLIB, "run", lesson, *parameters], cwd=ROOT)
+    step(f"lesson {lesson} {' '.join(parameters)}", [*COURSE, "run", lesson, *parameters], cwd=ROOT)
 with tempfile.TemporaryDirectory() as own:
-    step("lesson 05 on a reader's folder", [*MEDLIB, "run", "05", *own_folder(own)], cwd=ROOT)
+    step("lesson 05 on a reader's folder", [*COURSE, "run", "05", *own_folder(own)], cwd=ROOT)
 
 print(*(f"FAILED {name}" for name in failures), sep="\n")
 total = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))

@@ -3,7 +3,7 @@ import types
 
 import pytest
 
-from medlib import check
+from coursekit import check
 from medlib.errors import UsageError
 
 
@@ -40,7 +40,7 @@ def test_answers_get_the_verdict_they_deserve(answer, state, message, capsys):
 
 
 def test_checks_of_a_lesson_are_found_in_its_module(monkeypatch):
-    name = "medlib.check.lesson_97"
+    name = "coursekit.check.lesson_97"
     module = types.ModuleType(name)
     module.__spec__ = types.SimpleNamespace(name=name)
     monkeypatch.setitem(sys.modules, name, module)

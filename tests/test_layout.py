@@ -17,10 +17,7 @@ ORDER = [
     "training",
     "evaluation",
     "plotting",
-    "ledger",
-    "check",
     "runs",
-    "lessons",
     "console",
     "cli",
 ]
@@ -81,6 +78,11 @@ def test_help_appears_within_a_second():
         )
         seconds.append(time.perf_counter() - start)
         assert done.returncode == 0
-        for command in ("run", "build", "train", "evaluate", "predict", "data", "calibrate"):
+        for command in ("train", "evaluate", "predict", "data"):
             assert command in done.stdout
     assert min(seconds) < 1
+
+
+def test_medlib_knows_nothing_of_the_course(repository):
+    for path in sorted((repository / "medlib").rglob("*.py")):
+        assert "coursekit" not in path.read_text(), path

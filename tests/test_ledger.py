@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from medlib import ledger
+from coursekit import ledger
 from medlib.errors import LedgerError, UsageError
 
 PARAMETERS = {"dataset": "simbrain", "image_size": 64, "seed": 0}

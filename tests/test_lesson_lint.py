@@ -8,8 +8,8 @@ import jupytext
 import nbformat
 import pytest
 
-from medlib.check import CHECK_MIME
-from medlib.lessons.source import Lesson
+from coursekit.check import CHECK_MIME
+from coursekit.source import Lesson
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LESSONS = sorted((REPOSITORY / "lessons").glob("[0-9][0-9]_*.py"))
@@ -138,7 +138,7 @@ def test_outputs_of_committed_notebooks_are_clean(path):
 def test_stubs_are_empty_and_solutions_are_correct(path):
     lesson = Lesson(path)
     if not lesson.notebook.is_file():
-        pytest.skip("not built yet; `medlib build --check` says so")
+        pytest.skip("not built yet; `course build --check` says so")
     handed_out = exercises_in(nbformat.read(lesson.notebook, as_version=4))
     assert len(handed_out) >= 2
     assert set(handed_out.values()) == {"empty"}

@@ -13,11 +13,12 @@ import papermill
 import psutil
 import pytest
 
-from medlib import ledger, lessons
+from coursekit import build as building
+from coursekit import execute, ledger, links, source
+from coursekit.build import clean_outputs
+from coursekit.execute import parse_parameters
+from coursekit.source import repository_root
 from medlib.errors import LedgerError, RunError, UsageError
-from medlib.lessons.build import clean_outputs
-from medlib.lessons.run import parse_parameters
-from medlib.lessons.source import repository_root
 
 FIXTURE = Path(__file__).parent / "lessons_fixture"
 FAILS = """\
@@ -40,7 +41,7 @@ SEEDED = """\
 # %% tags=["parameters"]
 seed = 0
 # %%
-from medlib import ledger
+from coursekit import ledger
 ledger.record("93/value", 0.5 + seed / 100, {"seed": seed}, limits=(0, 1))
 ledger.record("93/count", 12, {"seed": seed})
 """
@@ -51,7 +52,7 @@ def built(tmp_path_factory):
     """A course of one lesson, built."""
     root = tmp_path_factory.mktemp("course") / "course"
     shutil.copytree(FIXTURE, root)
-    lessons.build(lessons.find(root), report=lambda line: None)
+    building.build(source.find(root), report=lambda line: None)
     return root
 
 
@@ -78,33 +79,33 @@ def test_built_notebook_is_executed_and_says_nothing_volatile(course):
     assert "version" not in notebook.metadata.language_info
     assert {key for cell in notebook.cells for key in cell.metadata} == {"tags"}
     assert ledger.records_in(notebook)["90/pixels"]["value"] == 1024
-    (lesson,) = lessons.find(course)
-    lessons.check([lesson])
+    (lesson,) = source.find(course)
+    building.check([lesson])
 
 
 def test_building_twice_gives_the_same_bytes(course):
     before = {path: path.read_bytes() for path in course.rglob("*.ipynb")}
     assert len(before) == 2
-    lessons.build(lessons.find(course), report=lambda line: None)
+    building.build(source.find(course), report=lambda line: None)
     assert {path: path.read_bytes() for path in course.rglob("*.ipynb")} == before
 
 
 def test_a_kernel_that_is_killed_is_one_error_and_nothing_is_lost(course):
     before = _notebook(course)
-    (lesson,) = lessons.find(course)
+    (lesson,) = source.find(course)
     kill = "print(noise.shape[1:])\nimport os\nos.kill(os.getpid(), 9)"
     lesson.path.write_text(lesson.path.read_text().replace("print(noise.shape[1:])", kill))
     with pytest.raises(RunError, match=r"90_noise.*kernel died.*memory"):
-        lessons.build(lessons.find(course), report=lambda line: None)
+        building.build(source.find(course), report=lambda line: None)
     assert _notebook(course) == before
 
 
 def test_an_edit_changes_one_cell_id(course):
-    (lesson,) = lessons.find(course)
+    (lesson,) = source.find(course)
     before = [cell["id"] for cell in lesson.read().cells]
     assert len(set(before)) == len(before)
-    source = lesson.path.read_text()
-    lesson.path.write_text(source.replace("print(noise.shape[1:])", "print(noise.shape)"))
+    text = lesson.path.read_text()
+    lesson.path.write_text(text.replace("print(noise.shape[1:])", "print(noise.shape)"))
     after = [cell["id"] for cell in lesson.read().cells]
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
 
@@ -164,8 +165,8 @@ def _plant_error(notebook):
 def test_check_names_the_notebook_and_what_to_do(course, spoil, found):
     spoil(course)
     with pytest.raises(RunError, match=re.escape(found)) as error:
-        lessons.check(lessons.find(course))
-    assert "medlib build 90" in str(error.value) or "remove it" in str(error.value)
+        building.check(source.find(course))
+    assert "course build 90" in str(error.value) or "remove it" in str(error.value)
 
 
 def test_failed_build_keeps_the_old_notebook_and_goes_on(course):
@@ -174,7 +175,7 @@ def test_failed_build_keeps_the_old_notebook_and_goes_on(course):
     path.write_text(path.read_text().replace("print(noise.shape[1:])", "print(1 / 0)"))
     _add(course, "93_seeded", SEEDED)
     with pytest.raises(RunError, match="90_noise.*ZeroDivisionError"):
-        lessons.build(lessons.find(course), report=lambda line: None)
+        building.build(source.find(course), report=lambda line: None)
     assert (course / "notebooks" / "90_noise.ipynb").read_bytes() == before
     assert (course / "notebooks" / "93_seeded.ipynb").is_file()
 
@@ -212,8 +213,8 @@ def test_run_goes_on_after_failures_and_tells_all(course):
     _add(course, "92_slow", SLOW)
     states = set()
     with pytest.raises(RunError) as error:
-        lessons.run(
-            lessons.find(course),
+        execute.run(
+            source.find(course),
             timeout=4,
             progress=lambda execution: states.add((execution.name, execution.status)),
         )
@@ -239,7 +240,7 @@ def test_run_goes_on_after_failures_and_tells_all(course):
 
 def test_run_replaces_parameters_in_the_source(course):
     (course / "notebooks" / "90_noise.ipynb").unlink()
-    page = lessons.run(lessons.find(course, ["90"]), parameters={"scans": 4})
+    page = execute.run(source.find(course, ["90"]), parameters={"scans": 4})
     records = ledger.records_in(nbformat.read(page.parent / "90_noise.ipynb", as_version=4))
     assert records["90/error"]["parameters"] == {"scans": 4, "seed": 0}
 
@@ -250,7 +251,7 @@ def test_run_replaces_parameters_in_the_source(course):
 )
 def test_run_refuses_parameters_the_lesson_does_not_have(course, parameters, match):
     with pytest.raises(UsageError, match=match):
-        lessons.run(lessons.find(course), parameters=parameters)
+        execute.run(source.find(course), parameters=parameters)
     assert not (course / "runs").exists()
 
 
@@ -270,10 +271,10 @@ def test_parameters_are_literals_or_text_or_absolute_paths(tmp_path, monkeypatch
 
 def test_lessons_are_found_by_number(course):
     for number in ("90", "90_noise"):
-        assert [lesson.name for lesson in lessons.find(course, [number])] == ["90_noise"]
+        assert [lesson.name for lesson in source.find(course, [number])] == ["90_noise"]
     for number in ("91", "90_other", "", "x"):
         with pytest.raises(UsageError, match="no such lesson"):
-            lessons.find(course, [number])
+            source.find(course, [number])
 
 
 def test_repository_is_found_from_below_and_from_the_package(course, tmp_path, repository):
@@ -283,14 +284,14 @@ def test_repository_is_found_from_below_and_from_the_package(course, tmp_path, r
 
 def _medlib(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "medlib.cli", *arguments], cwd=cwd, capture_output=True, text=True
+        [sys.executable, "-m", "coursekit.cli", *arguments], cwd=cwd, capture_output=True, text=True
     )
 
 
 def test_commands_end_with_one_message_and_the_right_exit_code(course):
     _edit_source(course)
     for arguments, code, found in (
-        (["build", "--check"], 1, "medlib build 90"),
+        (["build", "--check"], 1, "course build 90"),
         (["run", "17"], 2, "no such lesson"),
         (["run", "90", "-p", "epochs=1"], 2, "scans=16"),
         (["calibrate", "90", "--seeds", "2"], 2, "3 or more"),
@@ -305,8 +306,8 @@ def test_commands_end_with_one_message_and_the_right_exit_code(course):
 
 def test_calibration_writes_bands_that_hold(course, monkeypatch):
     _add(course, "93_seeded", SEEDED)
-    (lesson,) = lessons.find(course, ["93"])
-    bands = lessons.calibrate(lesson, seeds=3)
+    (lesson,) = source.find(course, ["93"])
+    bands = execute.calibrate(lesson, seeds=3)
     path = course / "results" / "ledger.json"
     assert ledger.bands(path) == bands
     assert bands["93/value"].mean == pytest.approx(0.51)
@@ -323,10 +324,10 @@ def test_calibration_that_fails_leaves_the_ledger(course, monkeypatch):
         executions[1].status, executions[1].error = "failed", "cell 2: ZeroDivisionError"
         return course
 
-    monkeypatch.setattr(sys.modules["medlib.lessons.run"], "_execute_all", fail)
+    monkeypatch.setattr(sys.modules["coursekit.execute"], "_execute_all", fail)
     _add(course, "93_seeded", SEEDED)
     with pytest.raises(RunError, match="93_seeded-seed1: cell 2: ZeroDivisionError"):
-        lessons.calibrate(lessons.find(course, ["93"])[0], seeds=3)
+        execute.calibrate(source.find(course, ["93"])[0], seeds=3)
     assert not (course / "results").exists()
 
 
@@ -336,7 +337,7 @@ def test_interrupt_ends_the_kernels(course, command):
     _add(course, "92_slow", SLOW)
     left = course / "left.txt"
     process = subprocess.Popen(
-        [sys.executable, "-m", "medlib.cli", command, "92"],
+        [sys.executable, "-m", "coursekit.cli", command, "92"],
         cwd=course,
         env=os.environ | {"LEFT": str(left)},
         stderr=subprocess.PIPE,
@@ -367,7 +368,7 @@ def _stamped_paths(text, repository):
 
 def test_links_are_stamped_without_executing_and_point_at_files(course):
     outputs = [cell.get("outputs") for cell in _notebook(course).cells]
-    lessons.stamp(course, "a-teacher/course.v2")
+    links.stamp(course, "a-teacher/course.v2")
     assert [cell.get("outputs") for cell in _notebook(course).cells] == outputs
     for path in (course / "README.md", *course.rglob("*.ipynb")):
         text = path.read_text().replace("\\n", "\n").replace(".git", "")
@@ -376,9 +377,9 @@ def test_links_are_stamped_without_executing_and_point_at_files(course):
         assert all((course / target).is_file() for target in found)
     install = [c.source for c in _notebook(course).cells if "install" in c.metadata.get("tags", [])]
     assert "git+https://github.com/a-teacher/course.v2@main" in install[0]
-    lessons.check(lessons.find(course))
-    assert lessons.stamp(course, "a-teacher/course.v2") == []
-    lessons.stamp(course, "other/name")
+    building.check(source.find(course))
+    assert links.stamp(course, "a-teacher/course.v2") == []
+    links.stamp(course, "other/name")
     assert not any("a-teacher" in path.read_text() for path in course.rglob("*.ipynb"))
     assert "a-teacher" not in (course / "README.md").read_text()
 
@@ -386,14 +387,14 @@ def test_links_are_stamped_without_executing_and_point_at_files(course):
 @pytest.mark.parametrize("name", ["", "name", "a/b/c", "a b/c", "-a/b", "a/", "https://a.org/b"])
 def test_links_want_owner_and_name(course, name):
     with pytest.raises(UsageError, match="owner/name"):
-        lessons.stamp(course, name)
+        links.stamp(course, name)
 
 
 def test_links_need_a_place_and_change_nothing_without_it(course):
     (course / "README.md").write_text("nothing here")
     before = (course / "pyproject.toml").read_text()
     with pytest.raises(RunError, match=r"README.md.*<!-- links -->"):
-        lessons.stamp(course, "owner/name")
+        links.stamp(course, "owner/name")
     assert (course / "pyproject.toml").read_text() == before
 
 
@@ -404,7 +405,7 @@ def test_stamped_links_of_this_repository_point_at_files(repository, tmp_path):
         shutil.copytree(repository / name, root / name)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(repository / name, root)
-    lessons.stamp(root, "owner/name")
+    links.stamp(root, "owner/name")
     for path in (root / "README.md", *(root / "notebooks").rglob("*.ipynb")):
         text = json.dumps(path.read_text())
         for target in re.findall(r"(?:lab/tree|blob/main)/([^)\s\\\"]+)", text):

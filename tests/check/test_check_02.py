@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medlib import check
-from medlib.check import lesson_02
+from coursekit import check
+from coursekit.check import lesson_02
 from medlib.datasets.structure import MedicalDataset, Split
 
 

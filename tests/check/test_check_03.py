@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medlib import check
+from coursekit import check
 
 
 def _scaled(new, *of):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medlib import check
+from coursekit import check
 
 
 def one_at(row: int, column: int) -> np.ndarray:

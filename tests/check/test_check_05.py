@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medlib import check
+from coursekit import check
 
 
 def _weights(size, channels, bias=1):

@@ -25,7 +25,8 @@ import medlib
 # %%
 import numpy as np
 
-from medlib import ledger, plotting
+from coursekit import ledger
+from medlib import plotting
 
 plotting.use_style()
 generator = np.random.default_rng(seed)
@@ -63,7 +64,7 @@ def standard_error(deviation, n):
 
 
 # %%
-from medlib import check
+from coursekit import check
 
 
 @check.define("90.1")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from medlib import check
+from coursekit import check
 from medlib.datasets.structure import MedicalDataset
 
 N_IMAGES = 40

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from medlib import check
+from coursekit import check
 
 
 @check.define("05.1")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from medlib import check
+from coursekit import check
 
 
 @check.define("03.1")

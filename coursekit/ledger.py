@@ -2,7 +2,7 @@ r"""Record a measured number, and fail when it leaves the band that several seed
 
 A number that comes from training differs from seed to seed, and a little from machine to machine. A
 lesson records it with :func:`record`, which compares it with the band in ``results/ledger.json``;
-``medlib calibrate NN --seeds 5`` writes that band from several runs. Prose about such a number is
+``course calibrate NN --seeds 5`` writes that band from several runs. Prose about such a number is
 rendered from the recorded value by :func:`say`, so text and measurement cannot disagree.
 
 The band is a 99 % prediction interval for *one more run*: with mean :math:`m` and standard
@@ -117,7 +117,7 @@ def record(
             expected=f"{band.low:.4g} to {band.high:.4g}, as {band.n} seeds gave",
             found=f"{number:.4g}",
             advice="If the change is meant, calibrate the lesson again and say why in the commit: "
-            f"medlib calibrate {name[:2]}",
+            f"course calibrate {name[:2]}",
         )
 
 
@@ -186,7 +186,7 @@ def bands(path: Path | None = None) -> dict[str, Band]:
     except (ValueError, TypeError, AttributeError) as error:
         raise LedgerError(
             str(path),
-            expected="the JSON that `medlib calibrate` writes",
+            expected="the JSON that `course calibrate` writes",
             found=str(error),
             advice="Take the committed file: git checkout results/ledger.json",
         ) from None

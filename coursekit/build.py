@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from coursekit.source import METADATA, Lesson
 from medlib import files
 from medlib.errors import RunError
-from medlib.lessons.source import METADATA, Lesson
 
 TIMEOUT_SECONDS = 300  # a cell
 # TensorFlow's C++ side writes these to the error stream before it can be told to be silent.
@@ -67,7 +67,7 @@ def check(lessons: list[Lesson]) -> None:
     problems = []
     for lesson in lessons:
         found = _problems(lesson, solved=False) + _problems(lesson, solved=True)
-        problems += [f"{problem}; run: medlib build {lesson.number}" for problem in found]
+        problems += [f"{problem}; run: course build {lesson.number}" for problem in found]
     for root in {lesson.root for lesson in lessons}:
         sources = {path.stem for path in (root / "lessons").glob("*.py")}
         for path in sorted((root / "notebooks").rglob("*.ipynb")):

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from medlib import ledger
+from coursekit import ledger
+from coursekit.build import TIMEOUT_SECONDS, kernel_environment
+from coursekit.report import write_index
+from coursekit.source import Lesson
+from coursekit.worker import MARK
 from medlib.errors import LedgerError, RunError, UsageError
-from medlib.lessons.build import TIMEOUT_SECONDS, kernel_environment
-from medlib.lessons.report import write_index
-from medlib.lessons.source import Lesson
-from medlib.lessons.worker import MARK
 
 SAMPLING_SECONDS = 0.2
 
@@ -244,7 +244,7 @@ def _execute(execution, folder, timeout, environment, processes, progress) -> No
     result = None
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "medlib.lessons.worker"],
+            [sys.executable, "-m", "coursekit.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

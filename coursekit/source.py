@@ -3,7 +3,7 @@
 Tags of cells (``# %% tags=["parameters"]``) that mean something here:
 
 ``parameters``
-    Assignments that ``medlib run NN -p name=value`` replaces.
+    Assignments that ``course run NN -p name=value`` replaces.
 ``install``
     Written by the builder: imports medlib, and installs it first where it is missing (Colab).
 ``exercise``, ``solution``
@@ -179,7 +179,7 @@ def repository_root(start: Path | None = None) -> Path:
         If there is none.
     """
     start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents, Path(__file__).resolve().parents[2]):
+    for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
         if (folder / "lessons").is_dir() and _is_course(folder / "pyproject.toml"):
             return folder
     raise UsageError(

@@ -1,6 +1,6 @@
 """Answers to exercises are checked at once: what is wrong is said, the answer is not given.
 
-The checks of lesson 05 stand in ``medlib/check/lesson_05.py``, one function for each exercise::
+The checks of lesson 05 stand in ``coursekit/check/lesson_05.py``, one function for each exercise::
 
     @check.define("05.1")
     def sensitivity(answer):
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from medlib.errors import UsageError
 
-CHECK_MIME = "application/vnd.medlib.check+json"
+CHECK_MIME = "application/vnd.coursekit.check+json"
 NOTHING = "not yet. Your function returns nothing: is a `return` missing?"
 EMPTY = "nothing to check yet: write your answer in place of the dots, run its cell, then this one."
 

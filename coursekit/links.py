@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from coursekit.source import Lesson, badges, find
 from medlib import files
 from medlib.errors import RunError, UsageError
-from medlib.lessons.source import Lesson, badges, find
 
 BEGIN, END = "<!-- links -->", "<!-- /links -->"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")

@@ -1,4 +1,4 @@
-"""Execute one lesson with papermill, in a process of its own: ``python -m medlib.lessons.worker``.
+"""Execute one lesson with papermill, in a process of its own: ``python -m coursekit.worker``.
 
 Reads one JSON object from the standard input (see :func:`main`); writes ``cell DONE TOTAL`` after
 every cell and finally ``result {...}``, each on a line that begins with :data:`MARK`.
@@ -27,7 +27,7 @@ def main() -> None:
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
 
-    from medlib.lessons.source import Lesson
+    from coursekit.source import Lesson
 
     task = json.load(sys.stdin)
 
@@ -78,7 +78,7 @@ def _write_page(path: Path) -> None:
     import nbformat
     from nbconvert import HTMLExporter
 
-    from medlib.lessons.build import clean_outputs
+    from coursekit.build import clean_outputs
 
     notebook = nbformat.read(path, as_version=4)
     clean_outputs(notebook)

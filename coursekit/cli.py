@@ -1,0 +1,111 @@
+"""The ``course`` command: argument parsing and printing, nothing else."""
+
+from typing import Annotated
+
+import typer
+
+from medlib.cli import run_app
+
+app = typer.Typer(
+    name="course",
+    help="Build, execute and prove the lessons of the course.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+) -> None:
+    """Build, execute and prove the lessons of the course."""
+
+
+Numbers = Annotated[
+    list[str] | None, typer.Argument(help="Lessons, such as 05; all when none is named.")
+]
+Jobs = Annotated[int, typer.Option(help="Lessons executed at a time.")]
+
+
+@app.command()
+def build(
+    numbers: Numbers = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only prove that notebooks/ is what lessons/ gives.")
+    ] = False,
+) -> None:
+    """Write notebooks/ from lessons/, executed."""
+    from coursekit import build as building
+    from coursekit.source import find, repository_root
+
+    chosen = find(repository_root(), numbers)
+    if check:
+        building.check(chosen)
+        print(f"{len(chosen)} lessons: the notebooks are what the sources give")
+    else:
+        building.build(chosen)
+
+
+@app.command()
+def run(
+    numbers: Numbers = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", help="name=value of a lesson's parameter.")
+    ] = None,
+    jobs: Jobs = 2,
+    timeout: Annotated[int, typer.Option(help="Seconds that a cell may take.")] = 300,
+) -> None:
+    """Execute lessons; the results are in runs/<time>/index.html."""
+    from coursekit import execute
+    from coursekit.progress import shown
+    from coursekit.source import find, repository_root
+
+    chosen = find(repository_root(), numbers)
+    parameters = execute.parse_parameters(parameter or [])
+    with shown() as progress:
+        page = execute.run(
+            chosen, parameters=parameters, jobs=jobs, timeout=timeout, progress=progress
+        )
+    print(f"all {len(chosen)} done: {page}")
+
+
+@app.command()
+def calibrate(
+    number: Annotated[str, typer.Argument(help="A lesson, such as 05.")],
+    seeds: Annotated[int, typer.Option(help="How many seeds to execute it with.")] = 5,
+    jobs: Jobs = 2,
+) -> None:
+    """Write the bands of a lesson's numbers into results/ledger.json."""
+    from coursekit import execute
+    from coursekit.progress import shown
+    from coursekit.source import find, repository_root
+
+    (lesson,) = find(repository_root(), [number])
+    with shown() as progress:
+        bands = execute.calibrate(lesson, seeds=seeds, jobs=jobs, progress=progress)
+    for name, band in bands.items():
+        print(f"{name}: {band.low:.4g} to {band.high:.4g} (mean {band.mean:.4g}, n = {band.n})")
+
+
+@app.command()
+def links(
+    repository: Annotated[str, typer.Argument(help="owner/name of the public repository.")],
+) -> None:
+    """Stamp the launch links of a public repository into README.md and notebooks/."""
+    from coursekit.links import stamp
+    from coursekit.source import repository_root
+
+    root = repository_root()
+    for path in stamp(root, repository):
+        print(f"{path.relative_to(root)}: stamped")
+
+
+def main() -> None:
+    """Run the command; exit codes as those of ``medlib``."""
+    run_app(app, "course")
+
+
+if __name__ == "__main__":
+    main()
