@@ -1,18 +1,24 @@
-"""Networks of the course, one file per family."""
+"""Networks of the course, one file per family; each builder takes sizes, a task and a seed."""
 
-NAMES = ("cnn", "resnet")
+import importlib
+
+from medlib.errors import UsageError
+
+_BUILDERS = {"cnn": "build_cnn", "resnet": "build_resnet"}
+NAMES = tuple(_BUILDERS)
 
 
-def build(name: str, image_shape: tuple[int, ...], n_classes: int, *, seed: int):
+def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     """Build a network by name, not yet compiled.
 
     Parameters
     ----------
-    name : {"cnn", "resnet"}
+    name : str
+        One of :data:`NAMES`: the file of its family, ``medlib/models/<name>.py``.
     image_shape : tuple of int
         (height, width, channels).
-    n_classes : int
-        Two give one sigmoid unit: the probability of class 1. More give a softmax over them.
+    task : medlib.tasks.Classification, or another task
+        Its ``head`` makes the last layer.
     seed : int
         Of the initial weights.
 
@@ -25,12 +31,7 @@ def build(name: str, image_shape: tuple[int, ...], n_classes: int, *, seed: int)
     UsageError
         If there is no network of that name.
     """
-    from medlib.errors import UsageError
-
-    if name == "cnn":
-        from medlib.models.cnn import build_cnn as builder
-    elif name == "resnet":
-        from medlib.models.resnet import build_resnet as builder
-    else:
+    if name not in _BUILDERS:
         raise UsageError("model", expected=f"one of {', '.join(NAMES)}", found=repr(name))
-    return builder(image_shape, n_classes, seed=seed)
+    module = importlib.import_module(f"medlib.models.{name}")
+    return getattr(module, _BUILDERS[name])(image_shape, task, seed=seed)
