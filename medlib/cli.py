@@ -54,7 +54,16 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
-    model: Annotated[str, typer.Option(help="Network: cnn or resnet.")] = "resnet",
+    folds: Annotated[
+        int, typer.Option(help="Of data without a split: networks of a cross-validation; 1: none.")
+    ] = 5,
+    seeds: Annotated[
+        int, typer.Option(help="Of data with a split: networks that are averaged.")
+    ] = 1,
+    model: Annotated[str, typer.Option(help="Network: cnn or resnet.")] = "cnn",
+    positive: Annotated[
+        str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
+    ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Height and width, pixels. Default: the set's own, or 64.")
     ] = None,
@@ -62,7 +71,7 @@ def train(
         int | None, typer.Option(help="Default: found from the number of images.")
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="Of the weights and the order of images; not of the split.")
+        int, typer.Option(help="Of the weights and the order of images; not of the folds.")
     ] = 0,
     merge: Merge = None,
     classes: Classes = None,
@@ -74,15 +83,19 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a network on a named set or on your own images.
+    """Train networks on a named set or on your own images, and measure them.
 
-    The run folder gets model.keras, config.json, history.csv,
-    metrics.json, predictions.csv (of the test images) and splits.csv.
+    Images of your own without a column split are cross-validated:
+    every image is predicted by a network that has not seen its
+    subject. medlib predict then averages the networks.
+
+    The run folder gets report.html, metrics.json, predictions.csv,
+    history.csv, splits.csv, config.json and the networks.
 
     Stopped at any moment, the same command continues it, and it
     ends with the same weights.
     """
-    from medlib import console, runs
+    from medlib import console, report, runs
 
     try:
         with console.epochs() as on_epoch:
@@ -92,9 +105,12 @@ def train(
                 model=model,
                 image_size=image_size,
                 epochs=epochs,
+                folds=folds,
+                seeds=seeds,
                 seed=seed,
                 merge=_parse_merge(merge),
                 classes=_parse_names("--classes", classes),
+                positive=positive,
                 window=_parse_window(window),
                 on_epoch=on_epoch,
             )
@@ -102,10 +118,12 @@ def train(
         print(f"medlib: interrupted; the same command continues {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     if metrics is None:
-        print(f"{out} is finished already; see {out / runs.METRICS}")
+        print(f"{out} is finished already; see {out / runs.REPORT}")
         return
-    console.print_metrics(metrics, f"test images of {data}")
-    print(f"{out}: {runs.MODEL}, {runs.METRICS}, {runs.PREDICTIONS} and {runs.HISTORY} written")
+    console.print_table(report.metric_table(metrics), f"{metrics['measured_on']}:")
+    for sentence in report.remarks(metrics):
+        print(sentence)
+    print(f"Look at {out / runs.REPORT}")
 
 
 @app.command()
@@ -118,17 +136,17 @@ def evaluate(
         ),
     ],
 ) -> None:
-    """Measure a trained network, with 95 % intervals.
+    """Measure trained networks on other data, with 95 % intervals.
 
-    On the data of the run: its test images. On other data: all images
-    that it was not trained on. The numbers are added to the run's
-    metrics.json.
+    Images that a network was trained on, or of the same subject, are
+    left out. The numbers are added to the run's metrics.json. On the
+    data of the run itself: what was measured when it was trained.
     """
-    from medlib import console, runs
+    from medlib import console, report, runs
 
-    metrics, measured_on = runs.evaluate(runs.load(run_folder), data)
-    console.print_metrics(metrics, measured_on)
-    print(f"added to {run_folder / runs.METRICS}")
+    metrics, measured_on = runs.evaluate(runs.read_run(run_folder), data)
+    table = report.metric_table({"metrics": metrics.to_dict("records")})
+    console.print_table(table, f"{measured_on}:")
 
 
 @app.command()
@@ -139,15 +157,16 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="CSV to write: image,label,probability_<class>...")],
 ) -> None:
-    """Predict images with a trained network.
+    """Predict images with the average of the run's networks.
 
     An image that cannot be used is named on stderr and the others
     still get predictions; the exit code is then 1.
     """
     from medlib import runs
 
-    predictions, errors = runs.predict(runs.load(run_folder), images)
-    runs.write_table(out, predictions)
+    with runs.writing(out) as partial:
+        predictions, errors = runs.predict(runs.read_run(run_folder), images)
+        predictions.to_csv(partial, index=False)
     for error in errors:
         print(f"medlib: {error}", file=sys.stderr)
     print(f"{len(predictions)} predictions in {out}")

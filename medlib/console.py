@@ -10,13 +10,14 @@ from rich.table import Table
 
 
 @contextlib.contextmanager
-def epochs() -> Iterator[Callable[[dict, int], None]]:
-    """Show a bar over epochs on stderr, if that is a terminal.
+def epochs() -> Iterator[Callable[[str, dict, int], None]]:
+    """Show a bar over the epochs of each network on stderr, if that is a terminal.
 
     Yields
     ------
     callable
-        To be called after each epoch with its row of the history and the number of epochs.
+        To be called after each epoch with the name of the network, its row of the history and the
+        number of epochs.
     """
     console = Console(stderr=True)
     columns = (
@@ -28,32 +29,27 @@ def epochs() -> Iterator[Callable[[dict, int], None]]:
     )
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("starting", total=None)
+    ) as bars:
+        task = bars.add_task("reading images", total=None)
+        shown = ""
 
-        def on_epoch(row: dict, total: int) -> None:
-            text = f"validation loss {row['validation_loss']:.3f}, AUC {row['validation_auc']:.3f}"
-            progress.update(task, total=total, completed=row["epoch"], description=text)
+        def on_epoch(name: str, row: dict, total: int) -> None:
+            nonlocal task, shown
+            if name != shown:
+                bars.remove_task(task)
+                task, shown = bars.add_task(name, total=total), name
+            text = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
+            bars.update(task, completed=row["epoch"], description=f"{name}: {text}")
 
         yield on_epoch
 
 
-def print_metrics(metrics: pd.DataFrame, measured_on: str) -> None:
-    """Print a table of metrics with their 95 % intervals on stdout.
-
-    Parameters
-    ----------
-    metrics : DataFrame
-        Columns ``metric``, ``value``, ``low``, ``high`` and ``n``.
-    measured_on : str
-        The images, for the line above.
-    """
-    print(f"{measured_on}, with 95 % intervals:")
-    table = Table()
-    table.add_column("metric")
-    for name in ("value", "low", "high", "images"):
-        table.add_column(name, justify="right")
-    for row in metrics.itertuples():
-        numbers = (f"{number:.3f}" for number in (row.value, row.low, row.high))
-        table.add_row(row.metric, *numbers, str(row.n))
-    Console().print(table)
+def print_table(table: pd.DataFrame, title: str) -> None:
+    """Print a table of texts and numbers on stdout, its index as the first column."""
+    print(title)
+    shown = Table("")
+    for name in table.columns:
+        shown.add_column(name, justify="right")
+    for name, row in table.iterrows():
+        shown.add_row(str(name), *("" if pd.isna(value) else str(value) for value in row))
+    Console().print(shown)

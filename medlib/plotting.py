@@ -78,13 +78,27 @@ def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
             expected="a sentence that says what the figure shows",
             found=repr(alt),
         )
-    png = _png(fig)
+    picture = png(fig)
     plt.close(fig)
     folder = os.environ.get("MEDLIB_FIGURES")
     if save and folder:
         with files.replacing(Path(folder) / f"{save}.png") as partial:
-            partial.write_bytes(png)
-    _display(png, alt)
+            partial.write_bytes(picture)
+    _display(picture, alt)
+
+
+def png(fig: Figure) -> bytes:
+    """Return a figure as a picture; the same figure gives the same bytes.
+
+    Its colours are reduced to 256, which nobody sees and which keeps notebooks a third of the size.
+    """
+    from PIL import Image
+
+    drawn, reduced = io.BytesIO(), io.BytesIO()
+    fig.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
+    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(reduced, format="png", optimize=True)
+    return reduced.getvalue()
 
 
 def image_grid(
@@ -164,11 +178,11 @@ def outline(ax: Axes, mask: np.ndarray, *, colour: str = ORANGE) -> None:
     ----------
     ax : Axes
         With the image drawn in pixel coordinates.
-    mask : ndarray of bool, shape (height, width)
-        An empty mask draws nothing.
+    mask : ndarray of bool or int, shape (height, width)
+        Inside is above 0. An empty mask draws nothing.
     colour : str
     """
-    mask = np.asarray(mask, dtype=bool)
+    mask = np.asarray(mask) > 0
     if mask.any():
         padded = np.pad(mask, 1).astype(float)  # so that a mask at the edge is closed as well
         rows, columns = (np.arange(size) - 1 for size in padded.shape)
@@ -218,21 +232,7 @@ def roc_curve(ax: Axes, labels: np.ndarray, scores: np.ndarray, *, label: str) -
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
 
 
-def _png(fig: Figure) -> bytes:
-    """Return the picture; the same figure gives the same bytes.
-
-    Its colours are reduced to 256, which nobody sees and which keeps notebooks a third of the size.
-    """
-    from PIL import Image
-
-    drawn, reduced = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
-    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(reduced, format="png", optimize=True)
-    return reduced.getvalue()
-
-
-def _display(png: bytes, alt: str) -> None:
+def _display(picture: bytes, alt: str) -> None:
     """Put the picture into the notebook; outside a notebook print its text."""
     from IPython import get_ipython
     from IPython.display import display
@@ -240,5 +240,5 @@ def _display(png: bytes, alt: str) -> None:
     if get_ipython() is None:
         print(alt)
         return
-    data = {"image/png": base64.b64encode(png).decode("ascii"), "text/plain": alt}
+    data = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt}})

@@ -5,8 +5,10 @@ import pytest
 
 from medlib import models, training
 from medlib.errors import UsageError
+from medlib.tasks import Classification
 
 SHAPE = (32, 32, 3)
+TWO = Classification(("normal", "tumour"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,7 +19,8 @@ def keras():
 @pytest.mark.parametrize("name", models.NAMES)
 @pytest.mark.parametrize(("n_classes", "units"), [(2, 1), (3, 3)])
 def test_outputs_are_probabilities(name, n_classes, units):
-    network = models.build(name, SHAPE, n_classes, seed=0)
+    task = Classification(tuple("abc"[:n_classes]))
+    network = models.build(name, SHAPE, task, seed=0)
     images = np.random.default_rng(0).random((4, *SHAPE), dtype=np.float32)
     outputs = np.asarray(network(images))
     assert outputs.shape == (4, units)
@@ -31,7 +34,7 @@ def test_outputs_are_probabilities(name, n_classes, units):
 @pytest.mark.parametrize("name", models.NAMES)
 def test_the_seed_fixes_the_weights(name):
     first, same, other = (
-        models.build(name, SHAPE, 2, seed=seed).get_weights() for seed in (0, 0, 1)
+        models.build(name, SHAPE, TWO, seed=seed).get_weights() for seed in (0, 0, 1)
     )
     assert all(np.array_equal(a, b) for a, b in zip(first, same, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
@@ -39,31 +42,42 @@ def test_the_seed_fixes_the_weights(name):
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_no_two_layers_start_alike(name):
-    weights = [w for w in models.build(name, SHAPE, 2, seed=0).get_weights() if w.ndim == 4]
+    weights = [w for w in models.build(name, SHAPE, TWO, seed=0).get_weights() if w.ndim == 4]
     starts = [tuple(weight.ravel()[:4].tolist()) for weight in weights]
     assert len(set(starts)) == len(starts)
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones():
     with pytest.raises(UsageError, match="model: expected one of cnn, resnet, found 'alexnet'"):
-        models.build("alexnet", SHAPE, 2, seed=0)
+        models.build("alexnet", SHAPE, TWO, seed=0)
 
 
-def test_the_first_network_has_three_blocks_and_two_dense_layers(keras):
-    network = models.build("cnn", SHAPE, 2, seed=0)
-    widths = [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
-    units = [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
-    assert (widths, units) == ([32, 64, 128], [128, 1])
-    assert not [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+def test_seeds_of_layers_are_not_counted_up():
+    """The second kernel of one seed is not the first of the next."""
+    starts = [
+        [tuple(w.ravel()[:4]) for w in models.build("cnn", SHAPE, TWO, seed=seed).get_weights()]
+        for seed in range(5)
+    ]
+    kernels = [start for weights in starts for start in weights if len(set(start)) > 1]
+    assert len(set(kernels)) == len(kernels)
+
+
+def test_the_plain_network_has_six_convolutions_and_ends_in_the_mean_of_each_channel(keras):
+    network = models.build("cnn", (64, 64, 3), TWO, seed=0)
+    convolutions = [x for x in network.layers if isinstance(x, keras.layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == [16, 16, 32, 32, 64, 64]
+    assert [layer.strides[0] for layer in convolutions] == [2, 1, 1, 1, 1, 1]
+    assert models.build("cnn", (28, 28, 3), TWO, seed=0).layers[1].strides == (1, 1)
+    assert isinstance(network.layers[-2], keras.layers.GlobalAveragePooling2D)
 
 
 def test_a_residual_network_takes_images_of_every_size_with_the_same_weights():
-    counts = {models.build("resnet", (n, n, 1), 2, seed=0).count_params() for n in (28, 64, 96)}
+    counts = {models.build("resnet", (n, n, 1), TWO, seed=0).count_params() for n in (28, 64, 96)}
     assert len(counts) == 1
 
 
 def test_residual_blocks_add_their_input(keras):
-    network = models.build("resnet", SHAPE, 2, seed=0)
+    network = models.build("resnet", SHAPE, TWO, seed=0)
     assert sum(isinstance(layer, keras.layers.Add) for layer in network.layers) == 3
     for weight in network.trainable_variables:
         if "conv2d" in weight.path and weight.shape[0] == 3 and weight.shape[2] != 3:
