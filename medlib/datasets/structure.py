@@ -2,14 +2,19 @@
 
 import hashlib
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from medlib.errors import DataError
+from medlib.preprocessing import join_groups, split_by_subject
+from medlib.preprocessing.splitting import SPLIT_NAMES
 
-SPLIT_NAMES = ("train", "validation", "test")
+SHOWN = 5
+"""An error about many rows or files lists this many of them."""
+_FACTS = ("name", "class_names", "channel_names", "licence", "citation", "card", "official_split")
 
 
 @dataclass(frozen=True)
@@ -22,12 +27,18 @@ class Split:
         A stack of consecutive slices adds depth: (n, depth, height, width, channels).
     labels : ndarray of int64, shape (n,)
         Index into the data set's ``class_names``.
-    masks : ndarray of bool, shape ``images.shape[:-1]``, or None
-        True where the thing looked for is.
+    masks : ndarray of int8, shape ``images.shape[:-1]``, or None
+        0 background, 1 and above a structure, -1 everywhere in an image that nobody has annotated:
+        no mask is not an empty mask.
+    boxes : ndarray of object, shape (n,), or None
+        For each image an array of float32, shape (k, 4), one row a lesion: first row, first column,
+        last row + 1 and last column + 1, in pixels; or None, where nobody has annotated it.
     subjects : ndarray of str, shape (n,)
         Whose image it is. No subject is in two splits.
     table : DataFrame with n rows
-        One row an image: spacing, scanner, covariates, file name, tumour size ...
+        One row an image: ``row_spacing_mm`` and ``column_spacing_mm``, the distances between
+        neighbouring rows and columns of pixels in ``images`` (NaN: not known), scanner,
+        covariates, file name, tumour size ...
 
     Raises
     ------
@@ -38,6 +49,7 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | None
+    boxes: np.ndarray | None
     subjects: np.ndarray
     table: pd.DataFrame
 
@@ -50,24 +62,33 @@ class Split:
             "shape (n, height, width, channels) or (n, depth, height, width, channels)",
             f"shape {self.images.shape}",
         )
-        _expect_dtype("images", self.images, np.float32)
-        _expect_dtype("labels", self.labels, np.int64)
-        _expect(self.labels.shape == (n,), "labels", f"shape ({n},)", f"{self.labels.shape}")
-        _expect(self.subjects.shape == (n,), "subjects", f"shape ({n},)", f"{self.subjects.shape}")
-        _expect(
-            self.subjects.dtype.kind == "U", "subjects", "an array of str", f"{self.subjects.dtype}"
-        )
+        for name, dtype, shape in (
+            ("images", np.float32, self.images.shape),
+            ("labels", np.int64, (n,)),
+            ("masks", np.int8, self.images.shape[:-1]),
+            ("boxes", np.object_, (n,)),
+            ("subjects", np.str_, (n,)),
+        ):
+            array = getattr(self, name)
+            if array is not None:
+                right = np.issubdtype(array.dtype, dtype)
+                _expect(right, name, f"dtype {np.dtype(dtype).name}", f"{array.dtype}")
+                _expect(array.shape == shape, name, f"shape {shape}", f"{array.shape}")
         _expect(len(self.table) == n, "table", f"{n} rows", f"{len(self.table)}")
-        if self.masks is not None:
-            _expect_dtype("masks", self.masks, np.bool_)
-            shape = self.images.shape[:-1]
-            _expect(self.masks.shape == shape, "masks", f"shape {shape}", f"{self.masks.shape}")
         lowest, highest = _ranges(self.images)
-        _expect_no_rows(
-            "images", "finite values", ~np.isfinite(lowest + highest), "NaN or infinity"
-        )
+        bad = ~np.isfinite(lowest + highest)
+        _expect_no_rows("images", "finite values", bad, "NaN or infinity")
         outside = (lowest < 0) | (highest > 1)
         _expect_no_rows("images", "values in [0, 1]", outside, "values outside")
+        if self.masks is not None:
+            lowest, highest = _ranges(self.masks)
+            mixed = (lowest < 0) & ((lowest < -1) | (highest > -1))
+            _expect_no_rows("masks", "0 and above, or -1 everywhere", mixed, "other values")
+        if self.boxes is not None:
+            size = self.images.shape[-3:-1]
+            wrong = np.array([not _are_boxes(boxes, size) for boxes in self.boxes])
+            expected = f"None or float32 (k, 4), not empty, within {size}"
+            _expect_no_rows("boxes", expected, wrong, "others")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,6 +99,7 @@ class Split:
             images=self.images[rows],
             labels=self.labels[rows],
             masks=None if self.masks is None else self.masks[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
             subjects=self.subjects[rows],
             table=self.table.iloc[rows].reset_index(drop=True),
         )
@@ -92,8 +114,7 @@ class MedicalDataset:
     name : str
     train, validation, test : Split
     class_names, channel_names : tuple of str
-    spacing_mm : tuple of float or None
-        Size of a pixel, (height, width), or of a voxel, (depth, height, width). None: not known.
+        Class 1 of two is the finding.
     licence, citation, card : str
         ``card`` is the text a user should read before drawing conclusions.
     official_split : bool
@@ -113,41 +134,21 @@ class MedicalDataset:
     test: Split
     class_names: tuple[str, ...]
     channel_names: tuple[str, ...]
-    spacing_mm: tuple[float, ...] | None
     licence: str
     citation: str
     card: str
     official_split: bool = field(default=False, kw_only=True)
 
     def __post_init__(self):
-        _expect(
-            len(self.class_names) >= 2 and len(set(self.class_names)) == len(self.class_names),
-            f"{self.name}: class_names",
-            "two or more different names",
-            f"{self.class_names}",
-        )
+        shape = self.image_shape
         for name, split in self.splits.items():
-            where = f"{self.name}: {name}"
-            shape = self.train.images.shape[1:]
-            _expect(
-                split.images.shape[1:] == shape,
-                f"{where} images",
-                f"shape (n, {', '.join(map(str, shape))})",
-                f"{split.images.shape}",
-            )
-            channels = split.images.shape[-1]
-            _expect(
-                channels == len(self.channel_names),
-                f"{where} images",
-                f"one channel for each of {self.channel_names}",
-                f"{channels} channels",
-            )
-            wrong = (split.labels < 0) | (split.labels >= len(self.class_names))
-            _expect_no_rows(
-                f"{where} labels", f"0 to {len(self.class_names) - 1}", wrong, "other labels"
-            )
-        self._expect_disjoint("subject", lambda split: split.subjects)
-        self._expect_disjoint("identical image", lambda split: image_hashes(split.images))
+            _check_names(f"{self.name}: {name}", split, self.class_names, self.channel_names)
+            expected = f"shape (n, {', '.join(map(str, shape))})"
+            found = f"{split.images.shape}"
+            _expect(split.images.shape[1:] == shape, f"{self.name}: {name} images", expected, found)
+        self._check_disjoint("subject", [split.subjects for split in self.splits.values()])
+        hashes = [image_hashes(split.images) for split in self.splits.values()]
+        self._check_disjoint("identical image", hashes)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -168,21 +169,105 @@ class MedicalDataset:
             rows[name] |= {"images": len(split), "subjects": len(np.unique(split.subjects))}
         return pd.DataFrame(rows).T
 
-    def _expect_disjoint(self, what: str, keys_of) -> None:
-        keys = {name: keys_of(split) for name, split in self.splits.items()}
-        for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
-            shared = np.isin(keys[second], keys[first])
-            if not shared.any():
-                continue
-            found = f"{_rows(shared)} of {second} also in {first}"
-            if self.official_split:
-                message = f"{self.name}: the official splits share the same {what}: {found}"
-                warnings.warn(message, stacklevel=4)
-            else:
-                advice = "Put them in one split; strict=True drops the later copies of a public set"
-                raise DataError(
-                    self.name, expected=f"no {what} in two splits", found=found, advice=advice
-                )
+    def _check_disjoint(self, what: str, keys: list[np.ndarray]) -> None:
+        """Refuse, or warn of, keys that stand in two splits."""
+        members = [
+            pd.DataFrame({"key": key, "split": name, "image": _image_names(split)})
+            for (name, split), key in zip(self.splits.items(), keys, strict=True)
+        ]
+        members = pd.concat(members)
+        shared = members[members.groupby("key")["split"].transform("nunique") > 1]
+        if shared.empty:
+            return
+        places = shared["image"] + " in " + shared["split"]
+        found = some(", ".join(group) for _, group in places.groupby(shared["key"], sort=False))
+        if self.official_split:
+            warnings.warn(f"{self.name}: the official splits share the same {what}: {found}")  # noqa: B028
+        else:
+            raise DataError(
+                self.name,
+                expected=f"no {what} in two splits",
+                found=found,
+                advice="Put them in one split; strict=True drops the earlier copy of a public set",
+            )
+
+
+@dataclass(frozen=True)
+class Images:
+    """Everything that was read from one source, not split yet.
+
+    Parameters
+    ----------
+    name : str
+    all : Split
+        Every image.
+    groups : ndarray of str, shape (n,)
+        Who must stay together: the subject, joined with others of whom an identical image is there,
+        or, where subjects are not known, images that look alike.
+    given_split : ndarray of str, shape (n,), or None
+        "train", "validation" or "test", where the source says it.
+    class_names, channel_names, licence, citation, card, official_split
+        As of :class:`MedicalDataset`.
+    """
+
+    name: str
+    all: Split
+    groups: np.ndarray
+    given_split: np.ndarray | None
+    class_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    licence: str
+    citation: str
+    card: str
+    official_split: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self):
+        _check_names(self.name, self.all, self.class_names, self.channel_names)
+
+    def split(self, seed: int = 0) -> MedicalDataset:
+        """Split as the source says, else by groups: 70, 15 and 15 %, see ``split_by_subject``.
+
+        Raises
+        ------
+        DataError
+            If a split or a class in training is missing, a subject or an identical image is in two
+            of the source's splits, or a class has fewer than three groups.
+        """
+        labels = np.array(self.class_names)[self.all.labels]
+        split_of = self.given_split
+        if split_of is None:
+            split_of = split_by_subject(self.groups, labels, seed=seed)
+        missing = [name for name in SPLIT_NAMES if name not in split_of]
+        _expect(
+            not missing,
+            f"{self.name}: split",
+            "train, validation and test",
+            f"no {' and no '.join(missing)}",
+        )
+        untrained = sorted(set(labels) - set(labels[split_of == "train"]))
+        expected = "images of every class in train"
+        _expect(not untrained, f"{self.name}: split", expected, f"no {some(untrained)}")
+        return MedicalDataset(
+            **{name: self.all.take(np.flatnonzero(split_of == name)) for name in SPLIT_NAMES},
+            **{fact: getattr(self, fact) for fact in _FACTS},
+        )
+
+
+def join_splits(dataset: MedicalDataset) -> Images:
+    """Return the images of all three splits, which stay the ``given_split``."""
+    splits = list(dataset.splits.values())
+    joined = {}
+    for name in ("images", "labels", "masks", "boxes", "subjects"):
+        parts = [getattr(split, name) for split in splits]
+        joined[name] = None if parts[0] is None else np.concatenate(parts)
+    table = pd.concat([split.table for split in splits], ignore_index=True)
+    groups = join_groups(joined["subjects"], image_hashes(joined["images"]))
+    return Images(
+        all=Split(**joined, table=table),
+        groups=joined["subjects"][groups],
+        given_split=np.repeat(SPLIT_NAMES, [len(split) for split in splits]),
+        **{fact: getattr(dataset, fact) for fact in _FACTS},
+    )
 
 
 def drop_shared_images(dataset: MedicalDataset) -> MedicalDataset:
@@ -226,9 +311,42 @@ def image_hashes(images: np.ndarray) -> np.ndarray:
     return np.array(digests, dtype="U32")
 
 
-def _ranges(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    flat = images.reshape(len(images), -1)
+def some(things: Iterable[object]) -> str:
+    """Write out the first five things and how many more there are."""
+    things = [str(thing) for thing in things]
+    more = f" and {len(things) - SHOWN} more" if len(things) > SHOWN else ""
+    return "; ".join(things[:SHOWN]) + more
+
+
+def _check_names(
+    where: str, split: Split, class_names: tuple[str, ...], channel_names: tuple[str, ...]
+) -> None:
+    different = len(set(class_names)) == len(class_names) >= 2
+    _expect(different, f"{where} class_names", "two or more different names", f"{class_names}")
+    channels = split.images.shape[-1]
+    expected = f"one channel for each of {channel_names}"
+    _expect(channels == len(channel_names), f"{where} images", expected, f"{channels} channels")
+    wrong = (split.labels < 0) | (split.labels >= len(class_names))
+    _expect_no_rows(f"{where} labels", f"0 to {len(class_names) - 1}", wrong, "other labels")
+
+
+def _ranges(arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    flat = arrays.reshape(len(arrays), -1)
     return flat.min(axis=1), flat.max(axis=1)
+
+
+def _are_boxes(boxes: np.ndarray | None, size: tuple[int, ...]) -> bool:
+    if boxes is None:
+        return True
+    if getattr(boxes, "dtype", None) != np.float32 or boxes.ndim != 2 or boxes.shape[1] != 4:
+        return False
+    first, last = boxes[:, :2], boxes[:, 2:]
+    return bool(((first >= 0) & (first < last) & (last <= size)).all())
+
+
+def _image_names(split: Split) -> list[str]:
+    rows = [f"row {row}" for row in range(len(split))]
+    return list(split.table["image"].astype(str)) if "image" in split.table else rows
 
 
 def _expect(condition: bool, subject: str, expected: str, found: str) -> None:
@@ -236,16 +354,5 @@ def _expect(condition: bool, subject: str, expected: str, found: str) -> None:
         raise DataError(subject, expected=expected, found=found)
 
 
-def _expect_dtype(subject: str, array: np.ndarray, dtype: type) -> None:
-    _expect(array.dtype == dtype, subject, f"dtype {np.dtype(dtype)}", f"{array.dtype}")
-
-
 def _expect_no_rows(subject: str, expected: str, wrong: np.ndarray, found: str) -> None:
-    if wrong.any():
-        raise DataError(subject, expected=expected, found=f"{found} in {_rows(wrong)}")
-
-
-def _rows(chosen: np.ndarray, shown: int = 5) -> str:
-    rows = np.flatnonzero(chosen)
-    more = f" and {len(rows) - shown} more" if len(rows) > shown else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:shown]))}{more}"
+    _expect(not wrong.any(), subject, expected, f"{found} in row {some(np.flatnonzero(wrong))}")

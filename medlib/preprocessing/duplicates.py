@@ -112,22 +112,30 @@ def group_near_duplicates(fingerprints: list[Fingerprint]) -> np.ndarray:
         near += start
         same |= _correlations(patterns, near) >= CORRELATION
         pairs.append(near[same])
-    return join_groups(n, np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=int))
+    return _first_connected(n, np.concatenate(pairs))
 
 
-def join_groups(n: int, pairs: np.ndarray) -> np.ndarray:
-    """Join n things into groups, such that both members of every pair are in one group.
+def join_groups(*keys: np.ndarray) -> np.ndarray:
+    """Join rows that share any of their keys: the same subject, or the same image, or both.
 
     Parameters
     ----------
-    n : int
-    pairs : ndarray of int, shape (n_pairs, 2)
+    *keys : ndarray, shape (n,)
 
     Returns
     -------
     ndarray of int64, shape (n,)
-        The smallest index in each one's group.
+        The index of the first row of each row's group.
     """
+    pairs = []
+    for key in keys:
+        _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+        pairs.append(np.column_stack([np.arange(len(key)), first[inverse]]))
+    return _first_connected(len(keys[0]), np.concatenate(pairs))
+
+
+def _first_connected(n: int, pairs: np.ndarray) -> np.ndarray:
+    """The smallest index that each of n things is connected with by pairs."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 

@@ -24,23 +24,28 @@ def pad_to_square(image: np.ndarray) -> np.ndarray:
     return np.pad(image, padding + [(0, 0)] * (image.ndim - 2))
 
 
-def fit_to_square(image: np.ndarray, side: int) -> np.ndarray:
+def fit_to_square(
+    image: np.ndarray, side: int, *, spacing_mm: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
     """Resize until the longer side fits, then add black borders: nothing is stretched.
 
     Parameters
     ----------
-    image : ndarray of float, shape (height, width, channels), or of bool, shape (height, width)
-        A boolean mask takes the nearest pixel, so that it lies exactly on its image.
+    image : ndarray of float, shape (height, width, channels), or a mask, shape (height, width)
+        A mask takes the nearest pixel, so that it lies exactly on its image.
     side : int
+    spacing_mm : tuple of float
+        Distance between the centres of neighbouring pixels, (down, across). Only their ratio
+        matters: pixels that are not square become square, so that a circle stays a circle.
 
     Returns
     -------
-    ndarray of float32, shape (side, side, channels), or of bool, shape (side, side)
+    ndarray of float32, shape (side, side, channels), or the mask's dtype, shape (side, side)
     """
-    longest = max(image.shape[:2])
-    shape = tuple(max(1, round(length * side / longest)) for length in image.shape[:2])
-    resize = resize_mask if image.dtype == np.bool_ else resize_image
-    return pad_to_square(resize(image, shape))
+    extent = np.multiply(image.shape[:2], spacing_mm)
+    rows, columns = np.maximum(1, np.rint(extent * side / extent.max())).astype(int)
+    resize = resize_mask if image.ndim == 2 else resize_image
+    return pad_to_square(resize(image, (int(rows), int(columns))))
 
 
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -73,21 +78,40 @@ def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize a mask by taking the nearest pixel: the result is again True or False.
+    """Resize a mask by taking the nearest pixel: no value appears that was not there.
 
     Parameters
     ----------
-    mask : ndarray of bool, shape (height, width)
+    mask : ndarray of bool or int, shape (height, width)
     shape : tuple of int
         New (height, width).
 
     Returns
     -------
-    ndarray of bool, shape ``shape``
+    ndarray of the mask's dtype, shape ``shape``
     """
     rows = _nearest(mask.shape[0], shape[0])
     columns = _nearest(mask.shape[1], shape[1])
     return mask[np.ix_(rows, columns)]
+
+
+def boxes_from_mask(mask: np.ndarray) -> np.ndarray:
+    """Find the box around each lesion of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool or int, shape (height, width)
+        Pixels above 0 that touch, also at a corner, are one lesion, whatever their structure.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_lesions, 4)
+        First row, first column, last row + 1 and last column + 1 of each, from the top down.
+    """
+    from skimage.measure import label, regionprops
+
+    boxes = [region.bbox for region in regionprops(label(mask > 0))]
+    return np.array(boxes, dtype=np.float32).reshape(-1, 4)
 
 
 def resample_to_spacing(

@@ -7,21 +7,21 @@ import numpy as np
 from medlib.errors import DataError, UsageError
 
 
-def window(image: np.ndarray, centre: float, width: float) -> np.ndarray:
+def apply_window(values: np.ndarray, centre: float, width: float) -> np.ndarray:
     """Map the values around a centre to [0, 1]; what lies outside becomes 0 or 1.
 
     Parameters
     ----------
-    image : ndarray, any shape
+    values : ndarray, any shape
         For computed tomography: Hounsfield units.
     centre, width : float
-        Middle and extent of the values that are told apart, in the units of the image. Soft
-        tissue in computed tomography is usually looked at with (40, 400), lungs with (-600, 1500).
+        Middle and extent of the values that are told apart, in the unit of the values.
+        Soft tissue in computed tomography is usually looked at with (40, 400), lungs with (-600, 1500).
 
     Returns
     -------
-    ndarray of float32, the shape of ``image``
-        ``(image - centre) / width + 0.5``, clipped: the function LINEAR_EXACT of DICOM PS3.3
+    ndarray of float32, the shape of ``values``
+        ``(values - centre) / width + 0.5``, clipped: the function LINEAR_EXACT of DICOM PS3.3
         C.11.2.1.3.2.
 
     Raises
@@ -33,7 +33,7 @@ def window(image: np.ndarray, centre: float, width: float) -> np.ndarray:
         raise UsageError(
             "window", expected="a centre and a width above 0", found=f"({centre}, {width})"
         )
-    scaled = (np.asarray(image, dtype=np.float64) - centre) / width + 0.5
+    scaled = (np.asarray(values, dtype=np.float64) - centre) / width + 0.5
     return np.clip(scaled, 0, 1).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Training, validation and test sets that share no subject."""
+"""Training, validation and test sets, and folds, that share no subject."""
 
 import numpy as np
 
@@ -61,6 +61,55 @@ def split_by_subject(
         members = generator.permutation(np.flatnonzero(stratum == label))
         split_of[members] = _deal(sizes[members], np.array(fractions))
     return np.array(SPLIT_NAMES)[split_of[subject_of]]
+
+
+def fold_by_subject(
+    groups: np.ndarray, labels: np.ndarray, *, n_folds: int = 5, seed: int = 0
+) -> np.ndarray:
+    """Deal subjects out to folds for cross-validation, with the classes in equal parts.
+
+    Parameters
+    ----------
+    groups : ndarray of str, shape (n,)
+        Who must stay together: the subject, or a group of images that look alike.
+    labels : ndarray, shape (n,)
+    n_folds : int
+        2 or more.
+    seed : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        The fold in which each image is predicted, 0 to ``n_folds - 1``. Every fold has images of
+        every class.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than two folds, or more than subjects.
+    DataError
+        If a class has fewer subjects than there are folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_groups = len(np.unique(groups))
+    if not 2 <= n_folds <= n_groups:
+        expected = f"2 to {n_groups}, the number of subjects"
+        raise UsageError("folds", expected=expected, found=str(n_folds))
+    for label in np.unique(labels):
+        n_subjects = len(np.unique(groups[labels == label]))
+        if n_subjects < n_folds:
+            raise DataError(
+                f"class {label}",
+                expected=f"{n_folds} subjects or more, one for each fold",
+                found=f"{n_subjects} (near-duplicates count as one subject)",
+                advice="Ask for fewer folds, add subjects, or join classes",
+            )
+    fold_of = np.empty(len(labels), dtype=np.int64)
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+    for fold, (_, rows) in enumerate(folds.split(groups, labels, groups)):
+        fold_of[rows] = fold
+    return fold_of
 
 
 def _strata(subject_of: np.ndarray, labels: np.ndarray, n_subjects: int) -> np.ndarray:
