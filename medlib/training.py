@@ -16,14 +16,14 @@ from medlib.errors import UsageError
 LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3}
 AUGMENTATION = {
     "flip": True,
-    "shift": 0.1,
-    "rotation": 20.0,
-    "zoom": 0.2,
-    "gamma": 0.4,
-    "contrast": 0.25,
+    "shift": 0.05,
+    "rotation": 10.0,
+    "zoom": 0.1,
+    "gamma": 0.2,
+    "contrast": 0.15,
 }
 BATCH_SIZE = 32
-STEPS = 800  # a small set gets as many epochs as make this many steps ...
+STEPS = 1000  # a small set gets as many epochs as make this many steps ...
 EPOCHS_AT_LEAST, EPOCHS_AT_MOST = 8, 100  # ... within these bounds
 PREDICTION_BATCH = 128
 
