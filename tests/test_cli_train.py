@@ -14,7 +14,7 @@ from PIL import Image
 
 from medlib import cli, runs
 
-EPOCHS = "12"
+EPOCHS = "8"
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def medlib(*arguments, **options):
 
 def train_arguments(images, out):
     settings = ["--merge", "tumour=benign,malignant", "--image-size", "12", "--epochs", EPOCHS]
-    return ["train", images, "--out", out, "--model", "cnn", *settings]
+    return ["train", images, "--out", out, "--folds", "2", *settings]
 
 
 def in_process(capsys, *arguments):
@@ -73,8 +73,10 @@ def wait_for(path, process, seconds=90):
 
 def test_training_shows_metrics_with_intervals_and_where_things_are(finished):
     out, stdout, stderr = finished
-    assert "95 % intervals" in stdout
-    assert "sensitivity" in stdout
+    assert "[95 %]" in stdout
+    assert "sensitivity (tumour)" in stdout
+    assert "standard deviation" in stdout
+    assert "classical model" in stdout
     assert str(out) in stdout.replace("\n", "")
     assert stderr == ""
 
@@ -104,9 +106,10 @@ def test_interrupted_then_killed_it_ends_with_the_same_weights(finished, images,
     process = medlib(*train_arguments(images, out))
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    ours, theirs = (runs.load_model(folder / runs.MODEL) for folder in (out, finished[0]))
-    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        assert one.tobytes() == other.tobytes()
+    for name in ("model_1.keras", "model_2.keras"):
+        ours, theirs = (runs.load_model(folder / name) for folder in (out, finished[0]))
+        for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+            assert one.tobytes() == other.tobytes()
     assert sorted(path.name for path in out.iterdir()) == sorted(
         path.name for path in finished[0].iterdir()
     )
@@ -155,6 +158,8 @@ def test_predict_good_images_ends_with_0(finished, images, tmp_path, capsys):
         (["--merge", "tumour"], 2, "--merge"),
         (["--merge", "tumour=benign,"], 2, "--merge"),
         (["--classes", "benign"], 2, "class"),
+        (["--positive", "cyst"], 2, "cyst"),
+        (["--folds", "0"], 2, "folds: expected 1 or more"),
         (["--classes", "benign,cyst"], 2, "cyst"),
     ],
 )
@@ -166,6 +171,16 @@ def test_wrong_use_is_one_line_and_exit_code_2(arguments, code, message, images,
     assert stdout == ""
     assert message in stderr
     assert stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_folds_than_subjects_are_refused(images, tmp_path, capsys):
+    code, _, stderr = in_process(
+        capsys, "train", images, "--out", tmp_path / "run", "--image-size", "12", "--folds", "61"
+    )
+    assert code in (1, 2)
+    assert stderr.count("\n") == 1
+    assert "61" in stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -201,7 +216,18 @@ def test_help_names_every_argument(command, capsys):
     code, stdout, _ = in_process(capsys, command, "--help")
     assert code == 0
     words = {
-        "train": ["DATA", "--out", "--model", "--image-size", "--epochs", "--merge", "--classes"],
+        "train": [
+            "DATA",
+            "--out",
+            "--folds",
+            "--seeds",
+            "--positive",
+            "--model",
+            "--image-size",
+            "--epochs",
+            "--merge",
+            "--classes",
+        ],
         "evaluate": ["RUN", "DATA"],
         "predict": ["RUN", "IMAGE", "--out"],
     }

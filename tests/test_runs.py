@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from PIL import Image
 from medlib import cli, files, models, runs
 from medlib.errors import DataError, RunError, UsageError
 
-EPOCHS = 3
+EPOCHS, FOLDS = 3, 2
+MODELS = [f"model_{k + 1}.keras" for k in range(FOLDS)]
 
 
 class Killed(BaseException):
@@ -45,16 +47,13 @@ def write_images(folder, *, seed, n=60):
     return folder / "labels.csv"
 
 
-def build_tiny(name, image_shape, n_classes, *, seed):
+def build_tiny(name, image_shape, task, *, seed):
     """Build a network that takes no time, with something random in it."""
     import keras
 
     inputs = keras.Input(image_shape)
     x = keras.layers.Dropout(0.1, seed=seed)(keras.layers.Flatten()(inputs))
-    initialiser = keras.initializers.GlorotUniform(seed=seed)
-    units, activation = (1, "sigmoid") if n_classes == 2 else (n_classes, "softmax")
-    outputs = keras.layers.Dense(units, activation, kernel_initializer=initialiser)(x)
-    return keras.Model(inputs, outputs)
+    return keras.Model(inputs, task.head(x, seed=seed))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +64,9 @@ def tiny_network():
 
 
 def trained(images, out, **settings):
-    return runs.train(str(images), out, **{"image_size": 12, "epochs": EPOCHS} | settings)
+    return runs.train(
+        str(images), out, **{"image_size": 12, "epochs": EPOCHS, "folds": FOLDS} | settings
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,30 +77,106 @@ def finished(images, tmp_path_factory, tiny_network):
 
 
 def content(out):
-    """All files of a run; the network as its weights, because the archive has a date in it."""
-    network = runs.load_model(out / runs.MODEL)
+    """All files of a run; the networks as their weights, because the archive has a date in it."""
+    networks = {path.name: runs.load_model(path) for path in out.glob("*.keras")}
+    weights = {name: [w.tobytes() for w in net.get_weights()] for name, net in networks.items()}
     tables = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".keras"}
-    return tables | {"weights": [weight.tobytes() for weight in network.get_weights()]}
+    return tables | weights
 
 
 def test_a_run_has_all_its_files_and_no_other(finished):
     assert sorted(path.name for path in finished.iterdir()) == sorted(
-        [runs.CONFIG, runs.MODEL, runs.HISTORY, runs.METRICS, runs.PREDICTIONS, runs.SPLITS]
+        [
+            *MODELS,
+            runs.CONFIG,
+            runs.HISTORY,
+            runs.METRICS,
+            runs.PREDICTIONS,
+            runs.REPORT,
+            runs.SPLITS,
+        ]
     )
 
 
-def test_the_tables_of_a_run_agree_with_each_other(finished):
-    splits = pd.read_csv(finished / runs.SPLITS)
+def value(metrics, name):
+    (row,) = [row for row in metrics if row["metric"] == name]
+    return row
+
+
+def test_every_image_is_measured_once_and_by_a_network_that_had_not_seen_its_subject(finished):
+    splits = pd.read_csv(finished / runs.SPLITS, dtype=str)
     predictions = pd.read_csv(finished / runs.PREDICTIONS)
-    metrics = json.loads((finished / runs.METRICS).read_text())["test"]
-    test = splits[splits["split"] == "test"]
-    assert list(predictions["image"]) == list(test["image"])
-    assert list(predictions["true_label"]) == list(test["label"])
-    right = (predictions["label"] == predictions["true_label"]).mean()
-    assert metrics["accuracy"]["value"] == pytest.approx(right)
-    assert metrics["accuracy"]["low"] <= right <= metrics["accuracy"]["high"]
-    assert len(pd.read_csv(finished / runs.HISTORY)) == EPOCHS
+    assert list(predictions["image"]) == list(splits["image"])
+    assert list(predictions["true_label"]) == list(splits["label"])
+    assert set(splits["split"]) == {"fold 1 of 2", "fold 2 of 2"}
     assert splits.groupby("subject")["split"].nunique().max() == 1
+    assert splits.groupby("split")["label"].nunique().min() == 2
+    metrics = runs.read_metrics(finished)
+    accuracy = value(metrics["metrics"], "accuracy")
+    right = (predictions["label"] == predictions["true_label"]).mean()
+    assert accuracy["value"] == pytest.approx(right)
+    assert accuracy["low"] <= right <= accuracy["high"]
+    assert accuracy["n"] == 60
+    assert len(metrics["networks"]) == FOLDS
+    history = pd.read_csv(finished / runs.HISTORY)
+    assert history.groupby("network")["epoch"].max().tolist() == [EPOCHS] * FOLDS
+
+
+def test_each_fold_is_predicted_by_its_own_network_and_the_mirror_image(images, tmp_path):
+    table = pd.read_csv(images)
+    trained(images, tmp_path / "before")
+    splits = pd.read_csv(tmp_path / "before" / runs.SPLITS)
+    first = (splits["split"] == "fold 1 of 2").to_numpy()
+    config = json.loads((tmp_path / "before" / runs.CONFIG).read_text())
+    assert config["folds"] == FOLDS
+    run = runs.read_run(tmp_path / "before")
+    pixels = read_pixels(images.parent / name for name in table["image"])
+    found = pd.read_csv(tmp_path / "before" / runs.PREDICTIONS)["probability_tumour"].to_numpy()
+    for network, rows in zip(run.networks, (first, ~first), strict=True):
+        own = [
+            network.predict(x, verbose=0)[:, 0] for x in (pixels[rows], pixels[rows][:, :, ::-1])
+        ]
+        assert np.allclose(np.mean(own, axis=0), found[rows], atol=1e-6)
+
+
+def test_the_classical_model_is_measured_beside_the_network(finished):
+    metrics = runs.read_metrics(finished)
+    assert value(metrics["classical"], "AUC")["n"] == 60
+    gap = value(metrics["metrics"], "AUC")["value"] - value(metrics["classical"], "AUC")["value"]
+    assert metrics["difference"]["value"] == pytest.approx(gap)
+
+
+def test_the_page_needs_no_other_file_and_says_what_was_done(finished):
+    page = (finished / runs.REPORT).read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    for words in ("sensitivity (tumour)", "2 folds", "seed 0", "classical model", "not a medical"):
+        assert words in page
+    assert page.count("<img alt=") >= 3
+
+
+def test_a_set_with_a_split_of_its_own_is_measured_on_its_test_images(images, tmp_path):
+    table = pd.read_csv(images)
+    table["image"] = [str(images.parent / name) for name in table["image"]]
+    table["split"] = np.repeat(["train", "validation", "test"], 20)
+    table.to_csv(tmp_path / "split.csv", index=False)
+    trained(tmp_path / "split.csv", tmp_path / "run", seeds=2)
+    config = json.loads((tmp_path / "run" / runs.CONFIG).read_text())
+    assert (config["folds"], config["seeds"]) == (1, 2)
+    predictions = pd.read_csv(tmp_path / "run" / runs.PREDICTIONS)
+    assert list(predictions["image"]) == list(table["image"][40:])
+    history = pd.read_csv(tmp_path / "run" / runs.HISTORY)
+    assert history["validation_loss"].notna().all()
+    assert history["network"].unique().tolist() == ["network 1 of 2", "network 2 of 2"]
+    one, two = (runs.load_model(tmp_path / "run" / name).get_weights() for name in MODELS)
+    assert not np.array_equal(one[0], two[0])
+
+
+def test_one_fold_is_a_single_split(images, tmp_path):
+    trained(images, tmp_path / "run", folds=1)
+    counts = pd.read_csv(tmp_path / "run" / runs.SPLITS)["split"].value_counts()
+    assert counts["train"] == pytest.approx(42, abs=2)
+    assert counts["test"] == len(pd.read_csv(tmp_path / "run" / runs.PREDICTIONS))
+    assert (tmp_path / "run" / "model.keras").exists()
 
 
 def test_the_same_settings_again_change_nothing(finished, images):
@@ -113,7 +190,8 @@ def test_the_same_settings_again_change_nothing(finished, images):
     [
         ({"seed": 1}, "seed 0.*found seed 1"),
         ({"epochs": 9}, "epochs 3.*found epochs 9"),
-        ({"model": "cnn"}, "model resnet.*found model cnn"),
+        ({"model": "resnet"}, "model cnn.*found model resnet"),
+        ({"folds": 3}, "folds 2.*found folds 3"),
         ({"image_size": 10}, r"image_shape \[12, 12, 1\].*found image_shape \[10"),
         ({"merge": {"lesion": ("tumour",)}}, "class_names"),
     ],
@@ -130,13 +208,14 @@ def test_other_images_in_the_same_folder_are_refused(finished, tmp_path):
         trained(write_images(tmp_path, seed=1), finished)
 
 
-def test_splits_do_not_depend_on_the_seed_of_the_training(finished, images, tmp_path):
+def test_folds_do_not_depend_on_the_seed_of_the_training(finished, images, tmp_path):
     trained(images, tmp_path / "run", seed=5, epochs=1)
     one, other = (pd.read_csv(out / runs.SPLITS) for out in (finished, tmp_path / "run"))
     pd.testing.assert_frame_equal(one, other)
 
 
-N_WRITES = 1 + EPOCHS + 5  # the configuration, a checkpoint an epoch, the network and four tables
+# The configuration; of each fold a checkpoint an epoch, its history and its network; four tables.
+N_WRITES = 1 + FOLDS * (EPOCHS + 2) + 4
 
 
 @pytest.mark.parametrize(
@@ -197,7 +276,7 @@ def test_a_run_folder_cannot_be_a_file_or_in_one(tmp_path, images):
         trained(images, tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("name", [runs.CHECKPOINT, runs.MODEL, runs.METRICS])
+@pytest.mark.parametrize("name", [runs.CHECKPOINT, MODELS[0], runs.METRICS])
 def test_a_full_disk_is_one_error_and_space_continues_it(
     name, finished, images, tmp_path, monkeypatch
 ):
@@ -217,7 +296,13 @@ def test_a_full_disk_is_one_error_and_space_continues_it(
 
 
 def test_wrong_settings_are_refused_before_anything_is_made(images, tmp_path):
-    for settings in ({"epochs": 0}, {"epochs": -1}, {"model": "alexnet"}):
+    for settings in (
+        {"epochs": 0},
+        {"folds": 0},
+        {"seeds": -1},
+        {"model": "alexnet"},
+        {"seeds": 2},
+    ):
         with pytest.raises(UsageError):
             trained(images, tmp_path / "run", **settings)
     with pytest.raises(UsageError, match="no_such_set"):
@@ -228,19 +313,21 @@ def test_wrong_settings_are_refused_before_anything_is_made(images, tmp_path):
 # Loading ------------------------------------------------------------------------------------------
 
 
-def test_a_saved_network_predicts_what_the_table_says(finished, images):
-    run = runs.load(finished)
-    table = pd.read_csv(finished / runs.PREDICTIONS)
-    again, errors = runs.predict(run, [images.parent / name for name in table["image"]])
+COLUMNS = ["image", "label", "probability_healthy", "probability_tumour"]
+
+
+def test_new_images_are_predicted_by_the_average_of_networks_and_mirror_images(finished, images):
+    run = runs.read_run(finished)
+    found, errors = runs.predict(run, sorted(images.parent.glob("*.png")))
     assert not errors
-    assert list(again.columns) == [
-        "image",
-        "label",
-        "probability_healthy",
-        "probability_tumour",
-    ]
-    assert np.allclose(again["probability_tumour"], table["probability_tumour"], atol=1e-6)
-    assert list(again["label"]) == list(table["label"])
+    assert list(found.columns) == COLUMNS
+    pixels = np.stack(
+        [np.asarray(Image.open(path)) for path in sorted(images.parent.glob("*.png"))]
+    )
+    pixels = pixels[..., None].astype(np.float32) / 255
+    both = (pixels, pixels[:, :, ::-1])
+    each = [network.predict(x, verbose=0)[:, 0] for network in run.networks for x in both]
+    assert np.allclose(np.mean(each, axis=0), found["probability_tumour"], atol=1e-6)
 
 
 @pytest.fixture
@@ -256,35 +343,35 @@ def a_copy(finished, tmp_path):
     "damage", [lambda b: b"a text", lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:-40]]
 )
 def test_a_damaged_network_is_one_error(a_copy, damage):
-    model = a_copy / runs.MODEL
+    model = a_copy / MODELS[0]
     model.write_bytes(damage(model.read_bytes()))
-    with pytest.raises(RunError, match=r"model.keras: expected a Keras model file") as caught:
-        runs.load(a_copy)
+    with pytest.raises(RunError, match=r"model_1.keras: expected a Keras model file") as caught:
+        runs.read_run(a_copy)
     assert "\n" not in str(caught.value)
 
 
 def test_weights_that_are_not_numbers_are_refused(a_copy):
-    network = runs.load_model(a_copy / runs.MODEL)
+    network = runs.load_model(a_copy / MODELS[0])
     network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
-    network.save(a_copy / runs.MODEL)
+    network.save(a_copy / MODELS[0])
     with pytest.raises(RunError, match="finite weights, found NaN or infinity in dense"):
-        runs.load(a_copy)
+        runs.read_run(a_copy)
 
 
 def test_a_network_with_code_in_it_is_refused(a_copy):
     import keras
 
     inputs = keras.Input((12, 12, 1))
-    keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs)).save(a_copy / runs.MODEL)
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs)).save(a_copy / MODELS[0])
     with pytest.raises(RunError, match="expected a Keras model file"):
-        runs.load(a_copy)
+        runs.read_run(a_copy)
 
 
 def test_a_small_file_with_a_huge_description_is_refused(a_copy):
-    with zipfile.ZipFile(a_copy / runs.MODEL, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(a_copy / MODELS[0], "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", b" " * (runs.MAX_MODEL_CONFIG_BYTES + 2**20))
     with pytest.raises(RunError, match="at most 16 MB of config.json, found 17 MB"):
-        runs.load(a_copy)
+        runs.read_run(a_copy)
 
 
 def test_a_network_for_other_images_is_refused(a_copy):
@@ -292,63 +379,83 @@ def test_a_network_for_other_images_is_refused(a_copy):
 
     inputs = keras.Input((8, 8, 1))
     outputs = keras.layers.Dense(1, "sigmoid")(keras.layers.Flatten()(inputs))
-    keras.Model(inputs, outputs).save(a_copy / runs.MODEL)
+    keras.Model(inputs, outputs).save(a_copy / MODELS[0])
     with pytest.raises(RunError, match=r"shape \(12, 12, 1\)"):
-        runs.load(a_copy)
+        runs.read_run(a_copy)
 
 
 def test_an_unfinished_run_says_how_to_finish_it(a_copy):
-    (a_copy / runs.MODEL).unlink()
+    (a_copy / runs.METRICS).unlink()
     with pytest.raises(RunError, match=r"finished run.*continues it"):
-        runs.load(a_copy)
+        runs.read_run(a_copy)
 
 
 def test_no_run_is_an_error(tmp_path):
     with pytest.raises(RunError, match="expected a run folder of medlib train"):
-        runs.load(tmp_path / "none")
+        runs.read_run(tmp_path / "none")
 
 
 # Measuring and predicting -------------------------------------------------------------------------
 
 
-def test_on_its_own_data_a_run_is_measured_on_the_test_split(a_copy, images):
-    before = json.loads((a_copy / runs.METRICS).read_text())
-    metrics, measured_on = runs.evaluate(runs.load(a_copy), str(images))
-    n_test = (pd.read_csv(a_copy / runs.SPLITS)["split"] == "test").sum()
-    assert measured_on.startswith(f"{n_test} test images")
-    after = json.loads((a_copy / runs.METRICS).read_text())
-    assert after.keys() == {"test"}
-    assert after["test"]["AUC"]["value"] == pytest.approx(before["test"]["AUC"]["value"])
+def test_on_its_own_data_a_run_gives_what_was_measured_in_training(a_copy, images):
+    before = runs.read_metrics(a_copy)
+    metrics, measured_on = runs.evaluate(runs.read_run(a_copy), str(images))
+    assert measured_on == before["measured_on"]
+    assert metrics.to_dict("records") == before["metrics"]
+    assert runs.read_metrics(a_copy) == before
 
 
 def test_on_other_data_a_run_is_measured_on_all_images(a_copy, tmp_path):
     other = write_images(tmp_path, seed=1)
-    metrics, measured_on = runs.evaluate(runs.load(a_copy), str(other))
+    metrics, measured_on = runs.evaluate(runs.read_run(a_copy), str(other))
     assert measured_on == f"all 60 images of {other}"
-    assert set(json.loads((a_copy / runs.METRICS).read_text())) == {"test", str(other)}
+    assert list(runs.read_metrics(a_copy)["external"]) == [str(other)]
     assert metrics.set_index("metric").loc["accuracy", "n"] == 60
 
 
-def test_images_it_was_trained_on_are_left_out_of_other_data(a_copy, images, tmp_path):
-    other = write_images(tmp_path, seed=1, n=30)
-    mixed = pd.concat(
-        [
-            pd.read_csv(table).assign(image=lambda rows, at=table.parent: f"{at}/" + rows["image"])
-            for table in (images, other)
-        ]
-    )
-    mixed.to_csv(tmp_path / "mixed.csv", index=False)
-    _, measured_on = runs.evaluate(runs.load(a_copy), str(tmp_path / "mixed.csv"))
-    n_used = (pd.read_csv(a_copy / runs.SPLITS)["split"] != "test").sum()
-    assert measured_on.endswith(f"({n_used} left out)")
-    assert measured_on.startswith(f"all {90 - n_used} images")
+@pytest.mark.parametrize("name", ["test", "metrics", "external"])
+def test_data_of_any_name_leaves_the_run_s_own_metrics(a_copy, tmp_path, name, monkeypatch):
+    """Other data is measured beside the run's own, whatever its folder is called."""
+    (tmp_path / name).mkdir()
+    write_images(tmp_path / name, seed=1)
+    before = runs.read_metrics(a_copy)
+    monkeypatch.chdir(tmp_path)
+    for label in ("healthy", "tumour"):
+        (tmp_path / name / label).mkdir()
+    for row in pd.read_csv(tmp_path / name / "labels.csv").itertuples():
+        (tmp_path / name / row.image).rename(tmp_path / name / row.label / row.image)
+    (tmp_path / name / "labels.csv").unlink()
+    runs.evaluate(runs.read_run(a_copy), name)
+    after = runs.read_metrics(a_copy)
+    assert list(after.pop("external")) == [name]
+    assert after == {key: value for key, value in before.items() if key != "external"}
+
+
+def test_external_data_may_be_all_test_and_of_few_subjects(a_copy, tmp_path):
+    other = write_images(tmp_path, seed=1, n=4)
+    pd.read_csv(other).assign(split="test").to_csv(other, index=False)
+    _, measured_on = runs.evaluate(runs.read_run(a_copy), str(other))
+    assert measured_on.startswith("all 4 images")
+
+
+def test_images_and_subjects_it_was_trained_on_are_left_out_of_other_data(a_copy, images, tmp_path):
+    """60 known images, 10 others of known subjects, 20 that are new."""
+    other = pd.read_csv(write_images(tmp_path, seed=1, n=30))
+    other.loc[:9, "subject"] = pd.read_csv(images)["subject"][:10]
+    other["image"] = [str(tmp_path / name) for name in other["image"]]
+    known = pd.read_csv(images).assign(image=lambda t: f"{images.parent}/" + t["image"])
+    pd.concat([known, other]).to_csv(tmp_path / "mixed.csv", index=False)
+    _, measured_on = runs.evaluate(runs.read_run(a_copy), str(tmp_path / "mixed.csv"))
+    assert measured_on.startswith("all 20 images")
+    assert "70 left out" in measured_on
 
 
 def test_other_classes_cannot_be_measured(a_copy, tmp_path):
     other = write_images(tmp_path, seed=1)
     other.write_text(other.read_text().replace("tumour", "cyst"))
-    with pytest.raises(DataError, match="classes: expected.*tumour.*found.*cyst"):
-        runs.evaluate(runs.load(a_copy), str(other))
+    with pytest.raises(DataError, match="cyst"):
+        runs.evaluate(runs.read_run(a_copy), str(other))
 
 
 def test_bad_images_do_not_keep_the_others_from_a_prediction(finished, images, tmp_path):
@@ -356,21 +463,16 @@ def test_bad_images_do_not_keep_the_others_from_a_prediction(finished, images, t
     text.write_text("not an image")
     good = [images.parent / "00.png", images.parent / "01.png"]
     files_given = [good[0], text, tmp_path / "missing.png", good[1]]
-    predictions, errors = runs.predict(runs.load(finished), files_given)
+    predictions, errors = runs.predict(runs.read_run(finished), files_given)
     assert list(predictions["image"]) == [str(files_given[0]), str(files_given[3])]
     assert np.allclose(predictions.filter(like="probability_").sum(axis=1), 1)
     assert [error.subject for error in errors] == [str(text), str(files_given[2])]
 
 
 def test_without_any_good_image_the_table_is_empty_but_whole(finished, tmp_path):
-    predictions, errors = runs.predict(runs.load(finished), [tmp_path / "missing.png"])
+    predictions, errors = runs.predict(runs.read_run(finished), [tmp_path / "missing.png"])
     assert len(errors) == 1
-    assert list(predictions.columns) == [
-        "image",
-        "label",
-        "probability_healthy",
-        "probability_tumour",
-    ]
+    assert list(predictions.columns) == COLUMNS
 
 
 def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
@@ -405,12 +507,13 @@ def write_ct(folder, *, seed):
 def test_a_window_is_kept_and_used_again(tmp_path):
     folder, new = write_ct(tmp_path / "ct", seed=0), write_ct(tmp_path / "new", seed=1)
     trained(folder, tmp_path / "run", window=(40, 400))
-    run = runs.load(tmp_path / "run")
+    run = runs.read_run(tmp_path / "run")
     seen = []
-    run.model.predict = lambda images, **_: seen.append(images) or np.full((len(images), 1), 0.5)
+    for network in run.networks:
+        network.predict = lambda images, **_: seen.append(images) or np.full((len(images), 1), 0.5)
     runs.evaluate(run, str(new))
     runs.predict(run, sorted(new.rglob("*.dcm")))
-    assert [len(images) for images in seen] == [24, 24]
+    assert {len(images) for images in seen} == {24}
     for images in seen:  # the mean of 40 units lies in the middle of the window, 20 are 0.05 of it
         assert images.mean() == pytest.approx(0.5, abs=0.01)
         assert 0.05 < images.std() < 0.12
@@ -429,5 +532,5 @@ def test_a_run_for_grey_images_measures_colour_files(a_copy, tmp_path):
     source = write_images(tmp_path, seed=5)
     for path in tmp_path.glob("*.png"):
         Image.open(path).convert("RGB").save(path)
-    _, measured_on = runs.evaluate(runs.load(a_copy), str(source))
+    _, measured_on = runs.evaluate(runs.read_run(a_copy), str(source))
     assert measured_on.startswith("all 60 images")

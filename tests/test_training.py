@@ -296,7 +296,7 @@ def test_a_task_of_another_kind_needs_no_change_of_the_training():
         split,
         split,
         task=Pixels(),
-        epochs=20,
+        epochs=40,
         seed=0,
         batch_size=16,
         learning_rate=0.1,
