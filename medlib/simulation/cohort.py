@@ -156,7 +156,7 @@ def simulate_subject(
     template = coarse if image_size < 112 else load_template(1)
     site = SITES[rng.integers(len(SITES))]
     age = round(float(rng.uniform(*AGE_YEARS)), 1)
-    scan = random_scan(site, rng)
+    times_ms, brightness = random_scan(site, rng)
     head = random_head(rng)
     grade = int(rng.choice(list(GRADES), p=[GRADE_SHARES[grade] for grade in GRADES]))
     contrast = float(rng.uniform(*CONTRAST))
@@ -183,7 +183,7 @@ def simulate_subject(
     images = np.stack(
         [
             sum(fraction * level for fraction, level in zip(fractions, levels, strict=True))
-            for levels in scan.brightness
+            for levels in brightness
         ],
         axis=-1,
     )
@@ -199,7 +199,7 @@ def simulate_subject(
         "age": [age] * slices_per_subject,
         "site": [site.name] * slices_per_subject,
         "field_tesla": [site.field_tesla] * slices_per_subject,
-        **{name: [value] * slices_per_subject for name, value in scan.times_ms.items()},
+        **{name: [value] * slices_per_subject for name, value in times_ms.items()},
         "spacing_mm": [grid.spacing_mm] * slices_per_subject,
         "grade": [grade if has_tumour else 0] * slices_per_subject,
         "tumour_contrast": [round(contrast, 4) if has_tumour else 0.0] * slices_per_subject,
