@@ -22,8 +22,10 @@ class Split:
         A stack of consecutive slices adds depth: (n, depth, height, width, channels).
     labels : ndarray of int64, shape (n,)
         Index into the data set's ``class_names``.
-    masks : ndarray of bool, shape ``images.shape[:-1]``, or None
-        True where the thing looked for is.
+    masks : ndarray of int8, shape ``images.shape[:-1]``, or None
+        0 background, 1 and more structures, -1 everywhere in an image that nobody has annotated.
+    boxes : ndarray of object, shape (n,), or None
+        For each image a float32 array (k, 4) of (row_min, col_min, row_max, col_max), or None.
     subjects : ndarray of str, shape (n,)
         Whose image it is. No subject is in two splits.
     table : DataFrame with n rows
@@ -38,6 +40,7 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | None
+    boxes: np.ndarray | None
     subjects: np.ndarray
     table: pd.DataFrame
 
@@ -59,7 +62,7 @@ class Split:
         )
         _expect(len(self.table) == n, "table", f"{n} rows", f"{len(self.table)}")
         if self.masks is not None:
-            _expect_dtype("masks", self.masks, np.bool_)
+            _expect_dtype("masks", self.masks, np.int8)
             shape = self.images.shape[:-1]
             _expect(self.masks.shape == shape, "masks", f"shape {shape}", f"{self.masks.shape}")
         lowest, highest = _ranges(self.images)
@@ -78,6 +81,7 @@ class Split:
             images=self.images[rows],
             labels=self.labels[rows],
             masks=None if self.masks is None else self.masks[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
             subjects=self.subjects[rows],
             table=self.table.iloc[rows].reset_index(drop=True),
         )
@@ -92,8 +96,6 @@ class MedicalDataset:
     name : str
     train, validation, test : Split
     class_names, channel_names : tuple of str
-    spacing_mm : tuple of float or None
-        Size of a pixel, (height, width), or of a voxel, (depth, height, width). None: not known.
     licence, citation, card : str
         ``card`` is the text a user should read before drawing conclusions.
     official_split : bool
@@ -113,7 +115,6 @@ class MedicalDataset:
     test: Split
     class_names: tuple[str, ...]
     channel_names: tuple[str, ...]
-    spacing_mm: tuple[float, ...] | None
     licence: str
     citation: str
     card: str
