@@ -74,8 +74,10 @@ class Template:
         """
         index = (points_mm - np.float32(self.origin_mm)) / np.float32(self.spacing_mm)
         flat = index.reshape(-1, 3)
-        last = np.array(self.voxels.shape[:3]) - 1
-        inside = np.flatnonzero(((flat > 0) & (flat < last)).all(axis=1))
+        inside = np.ones(len(flat), bool)
+        for axis, size in enumerate(self.voxels.shape[:3]):
+            inside &= (flat[:, axis] > 0) & (flat[:, axis] < size - 1)
+        inside = np.flatnonzero(inside)
         maps = np.zeros((len(flat), self.voxels.shape[3]), np.float32)
         maps[inside] = trilinear(self.voxels, flat[inside]) * np.float32(1 / 255)
         return maps.reshape(*points_mm.shape[:-1], -1)
