@@ -1,29 +1,29 @@
-"""simbrain, the data set that is always there: a simulated cohort, made once, kept in the cache."""
+"""simbrain, the data set that is always there: simulated patients, made once, kept in the cache.
+
+Cached files are compressed pickles, whose checksum tells of damage but not of intent: let nobody
+whom you do not trust write to the cache folder.
+"""
 
 import functools
 import hashlib
-import io
-import json
-import os
-import tempfile
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import joblib
 import numpy as np
-import pandas as pd
+from skimage.measure import label, regionprops
 
+from medlib import simulation
 from medlib.datasets import download
 from medlib.datasets.registry import info
 from medlib.datasets.structure import MedicalDataset, Split
-from medlib.preprocessing.splitting import split_by_subject
-from medlib.simulation import cohort as simulation
-from medlib.simulation.cohort import FIELD_OF_VIEW_MM, SLICE_GAP_MM, Cohort, simulate_cohort
+from medlib.errors import UsageError
+from medlib.files import replacing
+from medlib.preprocessing.splitting import SPLIT_NAMES, split_by_subject
+from medlib.simulation.cohort import Cohort, check_parameters, simulate_cohort
 
-FILE_MARK = b"medlib simbrain 1\n"
-PROGRESS_AFTER_SECONDS = 2.0
+FEWEST_SUBJECTS = 20  # so that every split has some of both kinds
+NEW_PATIENTS = (1,)  # key of their random numbers; the default cohorts' is empty
 
 
 def load_simbrain(
@@ -51,7 +51,7 @@ def load_simbrain(
         Slices, or stacks.
     depth : int, optional
         Stacks of this many consecutive slices, 4 mm apart: images of shape
-        (n, depth, height, width, 3). The table describes the slice in the middle.
+        (n, depth, height, width, 3). The table and the boxes describe the slice in the middle.
     seed : int
         Which cohort, and how it is split.
     workers : int, optional
@@ -68,21 +68,73 @@ def load_simbrain(
     UsageError
         If a number is out of range.
     """
-    parameters = {
-        "n_subjects": n_subjects,
-        "slices_per_subject": slices_per_subject,
-        "image_size": image_size,
-        "depth": depth,
-        "seed": seed,
-    }
-    simulation.check_parameters(**parameters, fewest_subjects=20)
-    path = cache_path(parameters)
-    cohort = _read(path)
-    if cohort is None:
-        with _progress(n_subjects) as progress:
-            cohort = simulate_cohort(**parameters, workers=workers, progress=progress)
-        _write(path, cohort)
-    return _dataset(cohort, depth=depth, seed=seed)
+    if n_subjects < FEWEST_SUBJECTS:
+        expected = f"{FEWEST_SUBJECTS} or more, so that every split has both kinds"
+        raise UsageError("n_subjects", expected=expected, found=f"{n_subjects}")
+    cohort = _cached_cohort(
+        n_subjects=n_subjects,
+        slices_per_subject=slices_per_subject,
+        image_size=image_size,
+        depth=depth,
+        seed=seed,
+        workers=workers,
+    )
+    labels = _labels(cohort.masks)
+    chosen = split_by_subject(cohort.table["subject"].to_numpy(), labels, seed=seed)
+    facts = info("simbrain")
+    return MedicalDataset(
+        name="simbrain",
+        **{name: _as_split(cohort, np.flatnonzero(chosen == name)) for name in SPLIT_NAMES},
+        class_names=facts.class_names,
+        channel_names=facts.channel_names,
+        licence=facts.licence,
+        citation=facts.citation,
+        card=facts.card,
+    )
+
+
+def new_patients(
+    seed: int,
+    *,
+    n_subjects: int = 90,
+    slices_per_subject: int = 4,
+    image_size: int = 64,
+    depth: int | None = None,
+) -> Split:
+    """Draw virtual patients whom no lesson and no reader has seen, half of them with a tumour.
+
+    They are what a network is tested on at the end. Their random numbers come from another stream
+    than those of :func:`load_simbrain`, so none of them is in any of its cohorts, whatever the
+    seeds. They are cached in the same way.
+
+    Parameters
+    ----------
+    seed : int
+        Other seeds, other patients.
+    n_subjects : int
+    slices_per_subject, image_size, depth : int
+        As for :func:`load_simbrain`.
+
+    Returns
+    -------
+    Split
+        Labels are 0 for normal and 1 for tumour; subjects are named "new-SEED-0000" and so on.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range.
+    """
+    cohort = _cached_cohort(
+        n_subjects=n_subjects,
+        slices_per_subject=slices_per_subject,
+        image_size=image_size,
+        depth=depth,
+        seed=seed,
+        stream=NEW_PATIENTS,
+    )
+    subjects = cohort.table["subject"].str.replace("sub-", f"new-{seed}-")
+    return _as_split(Cohort(cohort.images, cohort.masks, cohort.table.assign(subject=subjects)))
 
 
 def cache_path(parameters: dict) -> Path:
@@ -97,120 +149,60 @@ def cache_path(parameters: dict) -> Path:
     -------
     Path
     """
-    text = json.dumps([parameters, simulation_version()], sort_keys=True, default=int)
-    key = hashlib.sha256(text.encode()).hexdigest()[:20]
-    return download.cache_folder() / f"simbrain-{key}.cohort"
+    key = joblib.hash((parameters, simulation_version()))
+    return download.cache_folder() / f"simbrain-{key}.pkl"
 
 
 @functools.cache
 def simulation_version() -> str:
     """Digest of the simulation's source code: a change to it makes every cached cohort stale."""
-    digest = hashlib.sha256(FILE_MARK)
-    for path in sorted(Path(simulation.__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    sources = sorted(Path(simulation.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def _dataset(cohort: Cohort, *, depth: int | None, seed: int) -> MedicalDataset:
-    labels = cohort.masks.reshape(len(cohort.masks), -1).any(axis=1).astype(np.int64)
-    subjects = cohort.table["subject"].to_numpy().astype("U")
-    chosen = split_by_subject(subjects, labels, seed=seed)
-    splits = {}
-    for name in ("train", "validation", "test"):
-        rows = np.flatnonzero(chosen == name)
-        images = cohort.images[rows].astype(np.float32)
-        images /= 255
-        table = cohort.table.iloc[rows].reset_index(drop=True)
-        splits[name] = Split(images, labels[rows], cohort.masks[rows], subjects[rows], table)
-    facts = info("simbrain")
-    pixel = FIELD_OF_VIEW_MM / cohort.images.shape[-2]
-    return MedicalDataset(
-        name="simbrain",
-        **splits,
-        class_names=facts.class_names,
-        channel_names=facts.channel_names,
-        spacing_mm=(SLICE_GAP_MM, pixel, pixel) if depth else (pixel, pixel),
-        licence=facts.licence,
-        citation=facts.citation,
-        card=facts.card,
-    )
-
-
-def _read(path: Path) -> Cohort | None:
-    """Return the cached cohort, or None if there is none that is whole."""
+def _cached_cohort(*, workers: int | None = None, **parameters) -> Cohort:
+    """Read the cohort with these parameters, or make and keep it."""
+    check_parameters(**{name: value for name, value in parameters.items() if name != "stream"})
+    path = cache_path(parameters)
     try:
-        content = path.read_bytes()
+        return joblib.load(path)
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        warnings.warn(f"{path}: cannot be read ({error.strerror}); made again", stacklevel=3)
-        return None
-    mark, digest, payload = _parts(content)
-    if mark != FILE_MARK or hashlib.sha256(payload).hexdigest().encode() != digest:
-        warnings.warn(f"{path}: damaged, its checksum is wrong; made again", stacklevel=3)
-        return None
-    with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-        images = arrays["images"]
-        shape = images.shape[:-1]
-        masks = np.unpackbits(arrays["masks"], count=int(np.prod(shape))).view(bool).reshape(shape)
-        names = [str(name) for name in arrays["columns"]]
-        table = pd.DataFrame({name: arrays[f"table/{name}"].tolist() for name in names})
-    return Cohort(images, masks, table)
-
-
-def _write(path: Path, cohort: Cohort) -> None:
-    """Keep a cohort; the file has its name only once it is whole."""
-    columns = {f"table/{name}": np.array(cohort.table[name].tolist()) for name in cohort.table}
-    payload = io.BytesIO()
-    np.savez(
-        payload,
-        images=cohort.images,
-        masks=np.packbits(cohort.masks),
-        columns=np.array(list(cohort.table), dtype="U"),
-        **columns,
-    )
-    digest = hashlib.sha256(payload.getbuffer()).hexdigest().encode()
-    partial = None
+        pass
+    except Exception as error:  # a damaged pickle may raise whatever it likes
+        warnings.warn(f"{path}: damaged or not readable ({error!r}); made again", stacklevel=3)
+    cohort = simulate_cohort(**parameters, workers=workers)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=path.stem, suffix=".partial", delete=False
-        ) as file:
-            partial = Path(file.name)
-            file.write(FILE_MARK + digest + b"\n")
-            file.write(payload.getbuffer())
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            # zlib, because it ends in a checksum of all that went in; 3 is as good as the default.
+            joblib.dump(cohort, partial, compress=("zlib", 3))
     except OSError as error:
         warnings.warn(f"{path}: cannot be written ({error.strerror}); not cached", stacklevel=3)
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+    return cohort
 
 
-def _parts(content: bytes) -> tuple[bytes, bytes, memoryview]:
-    start = len(FILE_MARK) + 65
-    head = content[:start]
-    if not head.endswith(b"\n"):
-        return b"", b"", memoryview(b"")
-    return head[: len(FILE_MARK)], head[len(FILE_MARK) : -1], memoryview(content)[start:]
+def _labels(masks: np.ndarray) -> np.ndarray:
+    return masks.reshape(len(masks), -1).any(axis=1).astype(np.int64)
 
 
-@contextmanager
-def _progress(n_subjects: int) -> Iterator:
-    """A bar on stderr, where that is a terminal and the work takes longer than two seconds."""
-    from rich.console import Console
-    from rich.progress import Progress
+def _as_split(cohort: Cohort, rows: np.ndarray | slice = slice(None)) -> Split:
+    images = cohort.images[rows].astype(np.float32)
+    images /= 255
+    masks = cohort.masks[rows]
+    table = cohort.table.iloc[rows].reset_index(drop=True)
+    boxes = np.empty(len(masks), object)
+    for row, mask in enumerate(masks):
+        boxes[row] = _boxes_from_mask(mask[len(mask) // 2] if masks.ndim == 4 else mask)
+    return Split(
+        images=images,
+        labels=_labels(masks),
+        masks=masks.astype(np.int8),
+        boxes=boxes,
+        subjects=table["subject"].to_numpy().astype("U"),
+        table=table,
+    )
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, auto_refresh=False, transient=True) as bar:
-        task = bar.add_task("simulating patients", total=n_subjects, visible=False)
-        start = time.monotonic()
 
-        def advance(subjects: int) -> None:
-            late = time.monotonic() - start > PROGRESS_AFTER_SECONDS
-            bar.update(task, advance=subjects, visible=late, refresh=late)
-
-        yield advance
+def _boxes_from_mask(mask: np.ndarray) -> np.ndarray:
+    lesions = regionprops(label(mask)) if mask.any() else []
+    return np.array([lesion.bbox for lesion in lesions], np.float32).reshape(-1, 4)

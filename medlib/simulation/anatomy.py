@@ -17,11 +17,11 @@ Choi and Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline functio
 """
 
 import functools
-import importlib.util
+import importlib.metadata
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from medlib.errors import DataError
 
@@ -99,20 +99,17 @@ def load_template(spacing_mm: int = 1) -> Template:
     Raises
     ------
     DataError
-        If nilearn's files are not there or are not the ones expected.
+        If nilearn's files are not the ones expected.
     """
     if spacing_mm == 2:
         return _halve(load_template(1))
     t1, grey, white = (_read_map(name) for name in ("t1", "gm", "wm"))
     brain = np.where(t1 > 0, np.uint8(255), np.uint8(0))
-    voxels = np.stack([t1, grey, white, brain], axis=-1)
     # Cropped to the brain, with an empty margin: points outside need no look-up.
-    inside = [np.flatnonzero(brain.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    first = [int(places[0]) - 2 for places in inside]
-    last = [int(places[-1]) + 3 for places in inside]
-    padded = np.pad(voxels, ((2, 2), (2, 2), (2, 2), (0, 0)))
-    voxels = padded[tuple(slice(a + 2, b + 2) for a, b in zip(first, last, strict=True))]
-    origin = tuple(start + offset for start, offset in zip(ORIGIN_MM, first, strict=True))
+    voxels = np.pad(np.stack([t1, grey, white, brain], axis=-1), (*3 * [(2, 2)], (0, 0)))
+    (box,) = ndimage.find_objects((voxels[..., 3] > 0).view(np.uint8))
+    voxels = voxels[tuple(slice(side.start - 2, side.stop + 2) for side in box)]
+    origin = tuple(first + side.start - 4 for first, side in zip(ORIGIN_MM, box, strict=True))
     return Template(np.ascontiguousarray(voxels), 1.0, origin)
 
 
@@ -280,35 +277,22 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
 def _read_map(name: str) -> np.ndarray:
     import nibabel
 
-    path = _nilearn_folder() / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
-    try:
-        image = nibabel.load(path)
-        voxels = np.asanyarray(image.dataobj)
-    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
-        advice = "Install nilearn again: pip install --force-reinstall nilearn"
-        raise DataError(
-            str(path), expected="the ICBM152 template", found=str(error), advice=advice
-        ) from None
+    # Found without importing nilearn, which takes a second.
+    folder = importlib.metadata.distribution("nilearn").locate_file("nilearn/datasets/data")
+    path = folder / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+    voxels = np.asanyarray(nibabel.load(path).dataobj)
     if voxels.shape != (197, 233, 189) or voxels.dtype != np.uint8:
         found = f"{voxels.shape} {voxels.dtype}"
         raise DataError(str(path), expected="shape (197, 233, 189), 8 bits", found=found)
     return voxels
 
 
-def _nilearn_folder() -> Path:
-    # Found without importing nilearn, which takes a second.
-    specification = importlib.util.find_spec("nilearn")
-    if specification is None:
-        advice = "Install it: pip install nilearn"
-        raise DataError("nilearn", expected="the package", found="none", advice=advice)
-    return Path(specification.submodule_search_locations[0]) / "datasets" / "data"
-
-
 def _halve(template: Template) -> Template:
-    voxels = template.voxels
-    voxels = voxels[tuple(slice(size // 2 * 2) for size in voxels.shape[:3])]
-    total = np.zeros((*(size // 2 for size in voxels.shape[:3]), voxels.shape[3]), np.uint16)
-    for i, j, k in np.ndindex(2, 2, 2):
-        total += voxels[i::2, j::2, k::2]
+    size = [length // 2 for length in template.voxels.shape[:3]]
+    total = np.zeros((*size, template.voxels.shape[3]), np.uint16)
+    for first in np.ndindex(2, 2, 2):
+        total += template.voxels[
+            tuple(slice(a, 2 * length, 2) for a, length in zip(first, size, strict=True))
+        ]
     origin = tuple(start + template.spacing_mm / 2 for start in template.origin_mm)
     return Template((total // 8).astype(np.uint8), 2 * template.spacing_mm, origin)

@@ -1,12 +1,13 @@
 """Cohort: virtual patients by number, each from its own seed."""
 
 import functools
-import itertools
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 import pandas as pd
+from joblib.externals.loky import get_reusable_executor
+from scipy import ndimage
 
 from medlib.errors import UsageError
 from medlib.simulation.anatomy import Head, Template, load_template, random_head, scanner_grid
@@ -23,7 +24,13 @@ from medlib.simulation.tumour import (
 
 FIELD_OF_VIEW_MM = 208.0
 SLICE_GAP_MM = 4.0  # between the slices of a stack
-LEAST_IMAGE_SIZE, LARGEST_IMAGE_SIZE = 32, 512
+LIMITS = {
+    "n_subjects": (2, 100_000),
+    "slices_per_subject": (1, 64),
+    "image_size": (32, 512),
+    "depth": (1, 64),
+    "seed": (0, 2**63),
+}
 
 # How hard the data set is depends on the numbers from here to BLOB_REACH, on the sites' noise and
 # bias in scanner.py, and on nothing else: benchmarks/difficulty.py measures it.
@@ -42,7 +49,6 @@ VESSEL_RADIUS_MM = (0.5, 1.0)
 VESSEL_LENGTH_MM = (5.0, 15.0)
 BLOB_REACH = 1.7  # in radii: beyond, the profile exp(-r^4 / 2) is below 2 %
 
-SUBJECTS_A_TASK = 20
 FEWEST_FOR_WORKERS = 60  # below this, starting processes costs more than it saves
 
 
@@ -57,6 +63,8 @@ class Cohort:
         depth: (n, depth, height, width, 3).
     masks : ndarray of bool, shape ``images.shape[:-1]``
     table : DataFrame with n rows
+        The subject, the examination, the pixels' size, and the tumour of the patient (grade,
+        contrast, volume) and of the slice (diameter, area); all 0 where there is none.
     """
 
     images: np.ndarray
@@ -71,13 +79,13 @@ def simulate_cohort(
     image_size: int = 64,
     depth: int | None = None,
     seed: int = 0,
+    stream: tuple[int, ...] = (),
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> Cohort:
     """Simulate patients, half of them with a tumour.
 
-    Rows of one subject follow each other. What a subject looks like depends on ``seed`` and the
-    subject's number alone, so the number of workers changes nothing.
+    Rows of one subject follow each other. What a subject looks like depends on ``seed``,
+    ``stream`` and the subject's number alone, so the number of workers changes nothing.
 
     Parameters
     ----------
@@ -90,10 +98,11 @@ def simulate_cohort(
         Make stacks of this many slices, 4 mm apart, instead of single slices. The slice in the
         middle, number ``depth // 2``, is the one a single slice would be; the table describes it.
     seed : int
+    stream : tuple of int
+        Key of the random numbers beside the seed: cohorts with different keys share no patient,
+        whatever their seeds.
     workers : int, optional
         Processes; all cores by default.
-    progress : callable, optional
-        Called with the number of subjects made since the last call.
 
     Returns
     -------
@@ -104,30 +113,41 @@ def simulate_cohort(
     UsageError
         If a number is out of range.
     """
-    check_parameters(n_subjects, slices_per_subject, image_size, depth=depth, seed=seed)
-    seeds = np.random.SeedSequence(seed).spawn(n_subjects + 1)
+    check_parameters(
+        n_subjects=n_subjects,
+        slices_per_subject=slices_per_subject,
+        image_size=image_size,
+        depth=depth,
+        seed=seed,
+    )
+    seeds = np.random.SeedSequence(seed, spawn_key=stream).spawn(n_subjects + 1)
     has_tumour = np.arange(n_subjects) % 2 == 1
     np.random.default_rng(seeds.pop()).shuffle(has_tumour)
-    shape = (n_subjects * slices_per_subject, *((depth,) if depth else ()), image_size, image_size)
+    shape = (n_subjects, slices_per_subject, *([depth] if depth else []), image_size, image_size)
     images, masks = np.empty((*shape, 3), np.uint8), np.empty(shape, bool)
-    columns: list[dict[str, list]] = []
-    calls = [
-        (range(first, last), seeds[first:last], has_tumour[first:last])
-        for first in range(0, n_subjects, SUBJECTS_A_TASK)
-        for last in [min(first + SUBJECTS_A_TASK, n_subjects)]
-    ]
-    arguments = (slices_per_subject, image_size, depth)
-    row = 0
-    for part in _in_order(calls, arguments, n_subjects, workers):
-        rows = slice(row, row + len(part[0]))
-        images[rows], masks[rows] = part[0], part[1]
-        columns.extend(part[2])
-        row = rows.stop
-        if progress:
-            progress(len(part[2]))
-    chain = itertools.chain.from_iterable
-    table = {name: list(chain(part[name] for part in columns)) for name in columns[0]}
-    return Cohort(images, masks, pd.DataFrame(table))
+    rows = []
+    workers = (workers or joblib.cpu_count()) if n_subjects >= FEWEST_FOR_WORKERS else 1
+    # loky starts clean processes: it needs no `if __name__ == "__main__"` in the caller's script,
+    # works in a notebook, and does not copy TensorFlow's threads as a fork would.
+    patients = joblib.Parallel(n_jobs=workers, return_as="generator")(
+        joblib.delayed(simulate_subject)(
+            number,
+            seeds[number],
+            has_tumour=has_tumour[number],
+            slices_per_subject=slices_per_subject,
+            image_size=image_size,
+            depth=depth,
+        )
+        for number in range(n_subjects)
+    )
+    for number, patient in enumerate(patients):
+        images[number], masks[number], rows_of_patient = patient
+        rows += rows_of_patient
+    if workers > 1:
+        get_reusable_executor().shutdown()  # idle, they would hold memory while a lesson trains
+    return Cohort(
+        images.reshape(-1, *images.shape[2:]), masks.reshape(-1, *shape[2:]), pd.DataFrame(rows)
+    )
 
 
 def simulate_subject(
@@ -138,7 +158,7 @@ def simulate_subject(
     slices_per_subject: int,
     image_size: int,
     depth: int | None,
-) -> tuple[np.ndarray, np.ndarray, dict[str, list]]:
+) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Simulate one patient.
 
     A tumour is grown in everybody, and left out again in those who have none: so where slices lie
@@ -148,7 +168,7 @@ def simulate_subject(
     -------
     images : ndarray of uint8, shape (slices, [depth,] height, width, 3)
     masks : ndarray of bool, shape (slices, [depth,] height, width)
-    columns : dict of list
+    rows : list of dict
         One row of the table a slice.
     """
     rng = np.random.default_rng(seed)
@@ -156,7 +176,7 @@ def simulate_subject(
     template = coarse if image_size < 112 else load_template(1)
     site = SITES[rng.integers(len(SITES))]
     age = round(float(rng.uniform(*AGE_YEARS)), 1)
-    scan = random_scan(site, rng)
+    times_ms, brightness = random_scan(site, rng)
     head = random_head(rng)
     grade = int(rng.choice(list(GRADES), p=[GRADE_SHARES[grade] for grade in GRADES]))
     contrast = float(rng.uniform(*CONTRAST))
@@ -172,68 +192,64 @@ def simulate_subject(
     vessels = _random_vessels(head, rng)
     middles_mm = _slice_positions(tumour, slices_per_subject, rng)
 
-    grid = _PixelGrid(image_size)
+    pixels_mm = _pixel_positions(image_size)
+    spacing_mm = FIELD_OF_VIEW_MM / image_size
     stack = (np.arange(depth) - depth // 2) * SLICE_GAP_MM if depth else np.zeros(1)
     heights_mm = (middles_mm[:, None] + stack).ravel()
     fractions, masks, brain = _render(
-        head, template, grid, heights_mm, tumour if has_tumour else None, contrast
+        head, template, pixels_mm, heights_mm, tumour if has_tumour else None, contrast
     )
     for blobs, into in ((spots, "gliosis"), (vessels, "vessel")):
-        _add_blobs(fractions, blobs, TISSUE_NAMES.index(into), grid, heights_mm)
+        _add_blobs(fractions, blobs, TISSUE_NAMES.index(into), pixels_mm, heights_mm)
     images = np.stack(
         [
             sum(fraction * level for fraction, level in zip(fractions, levels, strict=True))
-            for levels in scan.brightness
+            for levels in brightness
         ],
         axis=-1,
     )
-    images = acquire(images, site=site, spacing_mm=grid.spacing_mm, rng=rng) * brain[..., None]
+    images = acquire(images, site=site, spacing_mm=spacing_mm, rng=rng) * brain[..., None]
     levels = np.clip(np.rint(images * 255), 0, 255).astype(np.uint8)
+    middles = masks[len(stack) // 2 :: len(stack)]
     if depth:
-        levels = levels.reshape(slices_per_subject, depth, *levels.shape[1:])
-        masks = masks.reshape(slices_per_subject, depth, *masks.shape[1:])
-    middles = masks[:, depth // 2] if depth else masks
-    columns = {
-        "subject": [f"sub-{number:04d}"] * slices_per_subject,
-        "slice_position_mm": [round(float(position), 2) for position in middles_mm],
-        "age": [age] * slices_per_subject,
-        "site": [site.name] * slices_per_subject,
-        "field_tesla": [site.field_tesla] * slices_per_subject,
-        **{name: [value] * slices_per_subject for name, value in scan.times_ms.items()},
-        "spacing_mm": [grid.spacing_mm] * slices_per_subject,
-        "grade": [grade if has_tumour else 0] * slices_per_subject,
-        "tumour_contrast": [round(contrast, 4) if has_tumour else 0.0] * slices_per_subject,
-        "tumour_volume_mm3": [round(tumour.volume_mm3, 1) if has_tumour else 0.0]
-        * slices_per_subject,
-        **_measure_masks(middles, grid.spacing_mm),
+        levels, masks = (each.reshape(-1, depth, *each.shape[1:]) for each in (levels, masks))
+    patient = {
+        "subject": f"sub-{number:04d}",
+        "age": age,
+        "site": site.name,
+        "field_tesla": site.field_tesla,
+        **times_ms,
+        "row_spacing_mm": spacing_mm,
+        "column_spacing_mm": spacing_mm,
+        "grade": grade if has_tumour else 0,
+        "tumour_contrast": round(contrast, 4) if has_tumour else 0.0,
+        "tumour_volume_mm3": round(tumour.volume_mm3, 1) if has_tumour else 0.0,
     }
-    return levels, masks, columns
+    rows = [
+        patient
+        | {
+            "slice_position_mm": round(float(position), 2),
+            "tumour_diameter_mm": round(longest_diameter(mask) * spacing_mm, 2),
+            "tumour_area_mm2": round(float(mask.sum()) * spacing_mm**2, 2),
+        }
+        for position, mask in zip(middles_mm, middles, strict=True)
+    ]
+    return levels, masks, rows
 
 
-def check_parameters(
-    n_subjects: int,
-    slices_per_subject: int,
-    image_size: int,
-    *,
-    depth: int | None,
-    seed: int,
-    fewest_subjects: int = 2,
-) -> None:
-    """Refuse numbers out of range, before work begins.
+def check_parameters(**parameters: int | None) -> None:
+    """Refuse numbers out of their ``LIMITS``, before work begins; None is left to its default.
 
     Raises
     ------
     UsageError
         Naming the first that is.
     """
-    for name, value, least, most in (
-        ("n_subjects", n_subjects, fewest_subjects, 100_000),
-        ("slices_per_subject", slices_per_subject, 1, 64),
-        ("image_size", image_size, LEAST_IMAGE_SIZE, LARGEST_IMAGE_SIZE),
-        ("depth", 1 if depth is None else depth, 1, 64),
-        ("seed", seed, 0, 2**63),
-    ):
-        if not isinstance(value, int | np.integer) or not least <= value <= most:
+    for name, value in parameters.items():
+        least, most = LIMITS[name]
+        if value is not None and not (
+            isinstance(value, int | np.integer) and least <= value <= most
+        ):
             expected = f"a whole number from {least} to {most}"
             raise UsageError(name, expected=expected, found=repr(value))
 
@@ -262,54 +278,45 @@ def longest_diameter(mask: np.ndarray) -> float:
     return float(np.sqrt(squared.max()))
 
 
-class _PixelGrid:
-    """Where the pixels of an axial slice are, seen as a radiologist sees it.
+def _pixel_positions(image_size: int) -> np.ndarray:
+    """Place the rows (y, mm) and columns (x, mm) of an axial slice as a radiologist sees it.
 
     Row 0 is at the front (anterior); column 0 is at the patient's right, so the patient's left is
     on the right of the image.
     """
-
-    def __init__(self, image_size: int):
-        self.spacing_mm = FIELD_OF_VIEW_MM / image_size
-        positions = (np.arange(image_size) - (image_size - 1) / 2) * self.spacing_mm
-        self.x_mm = -positions
-        self.y_mm = -positions
+    return ((image_size - 1) / 2 - np.arange(image_size)) * (FIELD_OF_VIEW_MM / image_size)
 
 
 def _render(
     head: Head,
     template: Template,
-    grid: _PixelGrid,
+    pixels_mm: np.ndarray,
     heights_mm: np.ndarray,
     tumour: Tumour | None,
     contrast: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tissue fractions (tissues, slices, h, w), tumour mask and brain mask (slices, h, w)."""
-    deformed = head.to_template(grid.x_mm, grid.y_mm, heights_mm)
+    deformed = head.to_template(pixels_mm, pixels_mm, heights_mm)
     maps = template.sample(deformed)
     brain = maps[..., 3] >= 0.5
     masks = np.zeros(brain.shape, bool)
-    concentration = None
+    concentration = np.zeros(brain.shape, np.float32)
     if tumour is not None:
-        rows, columns = tumour.covers(1, grid.y_mm), tumour.covers(2, grid.x_mm)
-        for layer, height in enumerate(heights_mm):
-            if not tumour.axes_mm[0][0] < height < tumour.axes_mm[0][-1]:
-                continue
+        lowest, *_, highest = tumour.axes_mm[0]
+        rows, columns = tumour.covers(1, pixels_mm), tumour.covers(2, pixels_mm)
+        for layer in np.flatnonzero((heights_mm > lowest) & (heights_mm < highest)):
             window = (layer, rows, columns)
-            points = scanner_grid(grid.x_mm[columns], grid.y_mm[rows], np.array([height]))[0]
-            before, carried = tumour.undo(points)
+            points = scanner_grid(pixels_mm[columns], pixels_mm[rows], heights_mm[[layer]])[0]
+            before, concentration[window] = tumour.undo(points)
             moved = template.sample(head.place(before))
-            masks[window] = visible_tumour(carried, moved, maps[window][..., 3])
+            masks[window] = visible_tumour(concentration[window], moved, maps[window][..., 3])
             maps[window][..., :3] = moved[..., :3]
-            if concentration is None:
-                concentration = np.zeros(brain.shape, np.float32)
-            concentration[window] = carried
     fractions = np.zeros((len(TISSUE_NAMES), *brain.shape), np.float32)
     grey, white = maps[..., 1], maps[..., 2]
     total = np.maximum(grey + white, 1)
     fractions[0], fractions[1] = grey / total, white / total
     fractions[2] = 1 - fractions[0] - fractions[1]
-    if concentration is not None:
+    if tumour is not None:
         _add_tumour(fractions, concentration, tumour.grade, contrast)
     return fractions, masks, brain
 
@@ -323,13 +330,12 @@ def _add_tumour(
     affected = np.clip(concentration / VISIBLE_CONCENTRATION - 0.5, 0, 1)
     necrosis = np.clip((concentration - 0.93) / 0.05, 0, 1) * (grade == 4)
     changed = contrast * solid * affected
-    parts = {
-        "tumour": core * (1 - necrosis),
-        "necrosis": core * necrosis,
-        "oedema": 1 - core,
-    }
     fractions[:2] *= 1 - contrast * affected
-    for name, share in parts.items():
+    for name, share in (
+        ("tumour", core * (1 - necrosis)),
+        ("necrosis", core * necrosis),
+        ("oedema", 1 - core),
+    ):
         fractions[TISSUE_NAMES.index(name)] += changed * share
 
 
@@ -337,13 +343,9 @@ def _slice_positions(tumour: Tumour, number: int, rng: np.random.Generator) -> n
     """Heights through the tumour, one in each of ``number`` equal layers of it."""
     areas = tumour.visible.sum(axis=(1, 2)) * tumour.spacing_mm**2
     enough = min(np.pi / 4 * LEAST_DIAMETER_MM**2, 0.6 * areas.max())
-    largest = int(areas.argmax())
-    low = high = largest
-    while low > 0 and areas[low - 1] >= enough:
-        low -= 1
-    while high < len(areas) - 1 and areas[high + 1] >= enough:
-        high += 1
-    first, last = tumour.axes_mm[0][low], tumour.axes_mm[0][high]
+    connected, _ = ndimage.label(areas >= enough)
+    layers = tumour.axes_mm[0][connected == connected[areas.argmax()]]
+    first, last = layers[0], layers[-1]
     return first + (last - first) * (np.arange(number) + rng.random(number)) / number
 
 
@@ -380,35 +382,28 @@ def _random_vessels(head: Head, rng: np.random.Generator) -> _Blobs:
 
 
 def _add_blobs(
-    fractions: np.ndarray, blobs: _Blobs, into: int, grid: _PixelGrid, heights_mm: np.ndarray
+    fractions: np.ndarray, blobs: _Blobs, into: int, pixels_mm: np.ndarray, heights_mm: np.ndarray
 ) -> None:
     """Turn white matter inside the blobs into another tissue."""
     dz = heights_mm[:, None] - blobs.centre_mm[:, 2]
     layer, blob = np.nonzero(np.abs(dz) < blobs.reach_mm[:, 2])
-    if not len(blob):
-        return
     # Every blob in every slice it reaches gets a window of the same size, all at once.
-    size = len(grid.x_mm)
-    half = int(np.ceil(blobs.reach_mm[blob, :2].max() / grid.spacing_mm))
-    window = np.arange(-half, half + 1)
+    size, spacing_mm = len(pixels_mm), FIELD_OF_VIEW_MM / len(pixels_mm)
+    half = int(np.ceil(blobs.reach_mm[blob, :2].max(initial=0) / spacing_mm))
     middle = (size - 1) / 2
-    nearest = np.rint(middle - blobs.centre_mm[blob, :2] / grid.spacing_mm).astype(int)
-    columns, rows = (nearest[:, axis, None] + window for axis in (0, 1))
-    dx = ((middle - columns) * grid.spacing_mm - blobs.centre_mm[blob, 0, None])[:, None, :]
-    dy = ((middle - rows) * grid.spacing_mm - blobs.centre_mm[blob, 1, None])[:, :, None]
-    dz = dz[layer, blob][:, None, None]
+    centre_mm = blobs.centre_mm[blob, :2]
+    nearest = np.rint(middle - centre_mm / spacing_mm).astype(int)
+    places = nearest[..., None] + np.arange(-half, half + 1)  # blob, column or row, window
+    dx, dy = np.moveaxis((middle - places) * spacing_mm - centre_mm[..., None], 1, 0)
+    dx, dy, dz = dx[:, None, :], dy[:, :, None], dz[layer, blob][:, None, None]
     p = blobs.precision[blob][..., None, None]
     distance = p[:, 0, 0] * dx**2 + p[:, 1, 1] * dy**2 + p[:, 2, 2] * dz**2
     distance += 2 * (p[:, 0, 1] * dx * dy + p[:, 0, 2] * dx * dz + p[:, 1, 2] * dy * dz)
-    columns, rows = (
-        np.broadcast_to(places, distance.shape)
-        for places in (columns[:, None, :], rows[:, :, None])
-    )
+    columns, rows = np.broadcast_arrays(places[:, 0, None, :], places[:, 1, :, None])
     inside = (distance < BLOB_REACH**2) & (np.minimum(rows, columns) >= 0)
     inside &= np.maximum(rows, columns) < size
     pair = np.nonzero(inside)[0]
-    share = blobs.strength[blob[pair]] * np.exp(-(distance[inside] ** 2) / 2)
-    share = np.minimum(share, 1)
+    share = np.minimum(blobs.strength[blob[pair]] * np.exp(-(distance[inside] ** 2) / 2), 1)
     left = np.ones(fractions.shape[1:], np.float32)
     np.multiply.at(
         left, (layer[pair], rows[inside], columns[inside]), (1 - share).astype(np.float32)
@@ -434,58 +429,3 @@ def _white_matter_voxels(lowest_mm: float, highest_mm: float) -> np.ndarray:
     places = np.argwhere(template.voxels[..., 2] > 220)
     height = template.origin_mm[2] + template.spacing_mm * places[:, 2]
     return places[(height >= lowest_mm) & (height <= highest_mm)]
-
-
-def _measure_masks(masks: np.ndarray, spacing_mm: float) -> dict[str, list]:
-    columns: dict[str, list] = {
-        "tumour_diameter_mm": [round(longest_diameter(mask) * spacing_mm, 2) for mask in masks],
-        "tumour_area_mm2": [round(float(mask.sum()) * spacing_mm**2, 2) for mask in masks],
-    }
-    names = ("box_row_min", "box_col_min", "box_row_max", "box_col_max")
-    return columns | dict(zip(names, map(list, zip(*map(_box, masks), strict=True)), strict=True))
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """First row and column, last row and column plus one; zeros for an empty mask."""
-    if not mask.any():
-        return 0, 0, 0, 0
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def _simulate_part(
-    numbers: range, seeds: list, has_tumour: np.ndarray, arguments: tuple[int, int, int | None]
-) -> tuple[np.ndarray, np.ndarray, list[dict[str, list]]]:
-    slices_per_subject, image_size, depth = arguments
-    parts = [
-        simulate_subject(
-            number,
-            seed,
-            has_tumour=bool(tumour),
-            slices_per_subject=slices_per_subject,
-            image_size=image_size,
-            depth=depth,
-        )
-        for number, seed, tumour in zip(numbers, seeds, has_tumour, strict=True)
-    ]
-    images, masks, columns = zip(*parts, strict=True)
-    return np.concatenate(images), np.concatenate(masks), list(columns)
-
-
-def _in_order(
-    calls: list[tuple], arguments: tuple, n_subjects: int, workers: int | None
-) -> Iterator[tuple]:
-    """Yield what the calls give, in their order, from worker processes where that is worth it."""
-    import joblib
-    from joblib.externals.loky import get_reusable_executor
-
-    workers = workers or joblib.cpu_count()
-    if workers == 1 or n_subjects < FEWEST_FOR_WORKERS:
-        for call in calls:
-            yield _simulate_part(*call, arguments)
-        return
-    # loky starts clean processes: it needs no `if __name__ == "__main__"` in the caller's script,
-    # works in a notebook, and does not copy TensorFlow's threads as a fork would.
-    parallel = joblib.Parallel(n_jobs=min(workers, len(calls)), return_as="generator")
-    yield from parallel(joblib.delayed(_simulate_part)(*call, arguments) for call in calls)
-    get_reusable_executor().shutdown()  # idle workers would hold their memory while a lesson trains

@@ -54,25 +54,7 @@ BRIGHTNESS = {"T1": ("white", 0.70), "T2": ("csf", 0.90), "FLAIR": ("grey", 0.50
 GAIN_SPREAD = 0.08
 
 
-@dataclass(frozen=True)
-class Scan:
-    """One patient's examination: the times used and what each tissue gives.
-
-    Parameters
-    ----------
-    site : Site
-    times_ms : dict
-        ``t1_repetition_time_ms`` and so on, as in the table.
-    brightness : ndarray of float32, shape (3, tissues)
-        Noise-free brightness by channel and tissue, 1 is white.
-    """
-
-    site: Site
-    times_ms: dict[str, float]
-    brightness: np.ndarray
-
-
-def random_scan(site: Site, rng: np.random.Generator) -> Scan:
+def random_scan(site: Site, rng: np.random.Generator) -> tuple[dict[str, float], np.ndarray]:
     """Draw the protocol of one examination and work out every tissue's brightness.
 
     Parameters
@@ -82,43 +64,35 @@ def random_scan(site: Site, rng: np.random.Generator) -> Scan:
 
     Returns
     -------
-    Scan
+    times_ms : dict
+        ``t1_repetition_time_ms`` and so on, as in the cohort's table.
+    brightness : ndarray of float32, shape (3, tissues)
+        Noise-free brightness by channel and tissue, 1 is white.
     """
-    spread = 1 + PROTOCOL_SPREAD * rng.uniform(-1, 1, 6)
-    t1_tr, t1_te, t2_tr, t2_te, flair_tr, flair_te = (
-        float(time)
-        for time in np.round(
-            spread * np.array(site.t1_times_ms + site.t2_times_ms + site.flair_times_ms)
-        )
+    spread = 1 + PROTOCOL_SPREAD * rng.uniform(-1, 1, (3, 2))
+    times = np.round(spread * [site.t1_times_ms, site.t2_times_ms, site.flair_times_ms])
+    t1, t2, flair = (
+        {"repetition_time_ms": repetition, "echo_time_ms": echo}
+        for repetition, echo in times.tolist()
     )
-    csf = TISSUES[site.field_tesla]["csf"]
-    inversion = round(nulling_time(csf.t1_ms, flair_tr) * rng.uniform(0.97, 1.03))
-    signals = np.empty((3, len(TISSUE_NAMES)))
-    for column, name in enumerate(TISSUE_NAMES):
-        tissue = TISSUES[site.field_tesla][name]
-        signals[0, column] = spin_echo(tissue, repetition_time_ms=t1_tr, echo_time_ms=t1_te)
-        signals[1, column] = spin_echo(tissue, repetition_time_ms=t2_tr, echo_time_ms=t2_te)
-        signals[2, column] = inversion_recovery(
-            tissue,
-            repetition_time_ms=flair_tr,
-            echo_time_ms=flair_te,
-            inversion_time_ms=inversion,
-        )
+    tissues = TISSUES[site.field_tesla]
+    nulling = nulling_time(tissues["csf"].t1_ms, flair["repetition_time_ms"])
+    flair["inversion_time_ms"] = float(round(nulling * rng.uniform(0.97, 1.03)))
+    sequences = ((spin_echo, t1), (spin_echo, t2), (inversion_recovery, flair))
+    signals = np.array(
+        [[signal(tissues[name], **used) for name in TISSUE_NAMES] for signal, used in sequences]
+    )
     signals *= 1 + TISSUE_SPREAD * rng.uniform(-1, 1, signals.shape)
     for row, channel in enumerate(CHANNEL_NAMES):
         tissue_name, level = BRIGHTNESS[channel]
         gain = level * (1 + GAIN_SPREAD * rng.uniform(-1, 1))
         signals[row] *= gain / signals[row, TISSUE_NAMES.index(tissue_name)]
-    times = {
-        "t1_repetition_time_ms": t1_tr,
-        "t1_echo_time_ms": t1_te,
-        "t2_repetition_time_ms": t2_tr,
-        "t2_echo_time_ms": t2_te,
-        "flair_repetition_time_ms": flair_tr,
-        "flair_echo_time_ms": flair_te,
-        "flair_inversion_time_ms": float(inversion),
+    times_ms = {
+        f"{channel.lower()}_{name}": time
+        for channel, (_, used) in zip(CHANNEL_NAMES, sequences, strict=True)
+        for name, time in used.items()
     }
-    return Scan(site, times, signals.astype(np.float32))
+    return times_ms, signals.astype(np.float32)
 
 
 def acquire(

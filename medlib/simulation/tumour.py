@@ -47,8 +47,6 @@ class Tumour:
     ----------
     grade : int
         2, 3 or 4.
-    days : float
-        How long it grew.
     axes_mm : tuple of three ndarray
         Positions of the box's cells along z, y and x.
     displacement_mm : ndarray of float32, shape (z, y, x, 3)
@@ -60,7 +58,6 @@ class Tumour:
     """
 
     grade: int
-    days: float
     axes_mm: tuple[np.ndarray, np.ndarray, np.ndarray]
     displacement_mm: np.ndarray
     tissue: np.ndarray
@@ -143,7 +140,7 @@ def random_tumour(
     start = np.zeros(maps.shape[:3], np.float32)
     middle = slice(CELLS // 2 - 1, CELLS // 2 + 1)
     start[middle, middle, middle] = 0.8
-    concentration, days = grow(
+    concentration = grow(
         start,
         motility_map(maps[..., 1], maps[..., 2], maps[..., 3], white_mm2_per_day=motility),
         proliferation_per_day=motility / front_mm**2,
@@ -152,7 +149,6 @@ def random_tumour(
     )
     tumour = Tumour(
         grade=grade,
-        days=days,
         axes_mm=(z_mm, y_mm, x_mm),
         displacement_mm=mass_effect(concentration, spacing_mm=spacing, push_mm=push_mm),
         tissue=np.concatenate([displacement, concentration[..., None]], axis=-1),
@@ -193,7 +189,7 @@ def grow(
     spacing_mm: float,
     volume_mm3: float = np.inf,
     days: float = np.inf,
-) -> tuple[np.ndarray, float]:
+) -> np.ndarray:
     """Solve ``dc/dt = div(D grad c) + rho c (1 - c)`` forwards in time.
 
     Explicit finite volumes: what leaves one cell enters its neighbour, through a face whose
@@ -216,14 +212,10 @@ def grow(
 
     Returns
     -------
-    concentration : ndarray of float32, same shape
-    days : float
-        How long it grew.
+    ndarray of float32, same shape
+        The concentration at the end.
     """
-    fastest = float(motility.max(initial=0))
-    if fastest == 0:
-        return np.zeros_like(concentration, np.float32), 0.0
-    step = min(STABILITY * spacing_mm**2 / fastest, 0.2 / proliferation_per_day)
+    step = min(STABILITY * spacing_mm**2 / float(motility.max()), 0.2 / proliferation_per_day)
     steps = MOST_STEPS
     if np.isfinite(days):
         steps = int(np.ceil(days / step))
@@ -252,7 +244,7 @@ def grow(
         flat += growth
         if done % 3 == 0 and np.count_nonzero(flat >= VISIBLE_CONCENTRATION) >= wanted_cells:
             break
-    return flat.reshape(c.shape)[tuple(slice(-1) for _ in strides)].copy(), done * step
+    return flat.reshape(c.shape)[tuple(slice(-1) for _ in strides)].copy()
 
 
 def mass_effect(concentration: np.ndarray, *, spacing_mm: float, push_mm: float) -> np.ndarray:
@@ -281,8 +273,6 @@ def mass_effect(concentration: np.ndarray, *, spacing_mm: float, push_mm: float)
         smooth *= taper.reshape([-1 if other == axis else 1 for other in range(3)])
     gradient = np.stack(np.gradient(smooth)[::-1], axis=-1)
     greatest = float(np.sqrt((gradient**2).sum(axis=-1).max()))
-    if greatest == 0:
-        return np.zeros((*concentration.shape, 3), np.float32)
     displacement = gradient * np.float32(push_mm / greatest)
     for _ in range(20):
         if jacobian(displacement, spacing_mm=spacing_mm).min() >= LEAST_JACOBIAN:

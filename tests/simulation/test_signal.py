@@ -65,7 +65,7 @@ def test_the_tissue_that_recovers_faster_is_brighter(t1_a, t1_b, repetition):
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.name)
 @pytest.mark.parametrize("seed", range(5))
 def test_contrasts_of_the_three_sequences(site, seed):
-    levels = random_scan(site, np.random.default_rng(seed)).brightness
+    _, levels = random_scan(site, np.random.default_rng(seed))
     t1, t2, flair = (dict(zip(TISSUE_NAMES, row, strict=True)) for row in levels)
     assert t1["white"] > t1["grey"] > t1["csf"]
     assert t2["csf"] > t2["grey"] > t2["white"]
