@@ -13,13 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
-from medlib.datasets.folder import from_folder
+from medlib.datasets.folder import from_folder, load_images, read_folder
 from medlib.datasets.listing import choose_classes
 from medlib.datasets.registry import info, names
-from medlib.datasets.structure import MedicalDataset, Split
+from medlib.datasets.structure import Images, MedicalDataset, Split, join_splits
 from medlib.errors import DataError, UsageError
 
-__all__ = ["MedicalDataset", "Split", "from_folder", "info", "load", "names", "resolve"]
+__all__ = [
+    "Images",
+    "MedicalDataset",
+    "Split",
+    "from_folder",
+    "info",
+    "load",
+    "load_images",
+    "names",
+    "read",
+    "read_folder",
+    "read_for",
+    "resolve",
+]
 
 
 def load(
@@ -64,64 +77,139 @@ def load(
         from medlib.datasets.simbrain import load_simbrain
 
         return load_simbrain(**size, seed=seed)
-    from medlib.datasets import medmnist
+    from medlib.datasets.medmnist import load_medmnist
 
-    return medmnist.load(name, **size, root=root, strict=strict)
+    return load_medmnist(name, **size, root=root, strict=strict)
 
 
-def resolve(
+def read(
     data: str | Path,
     *,
     image_size: int | None = None,
-    root: str | Path | None = None,
-    strict: bool = False,
     window: tuple[float, float] | None = None,
     merge: Mapping[str, Iterable[str]] | None = None,
     classes: Sequence[str] | None = None,
+    positive: str | None = None,
     channels: int | None = None,
+    root: str | Path | None = None,
+    strict: bool = False,
     seed: int = 0,
-) -> MedicalDataset:
-    """Load whatever a user names: a CSV or a folder that exists, or a data set.
+) -> Images:
+    """Read whatever a user names, without splitting it: a data set, a CSV or a folder.
+
+    The name of a data set means that set, also where a folder is called so; ``./breastmnist`` is
+    the folder.
 
     Parameters
     ----------
     data : str or Path
-    image_size, seed
-        As for :func:`load` and :func:`from_folder`.
-    root, strict
+    image_size, window, channels
+        As for :func:`read_folder`; a data set has neither window nor channels.
+    merge, classes, positive
+        As for :func:`read_folder`; of a data set by name as well.
+    root, strict, seed
         As for :func:`load`.
-    window, channels
-        As for :func:`from_folder`.
-    merge, classes
-        Join labels, keep some; of a data set by name as well.
 
     Returns
     -------
-    MedicalDataset
+    Images
+        Those of a data set keep its splits as ``given_split``.
 
     Raises
     ------
     UsageError
         If there is neither such a file nor such a data set, or an argument cannot be used with it.
+    DataError, DownloadError
+        As :func:`load` and :func:`read_folder`.
     """
-    if Path(data).exists():
+    choice = {"merge": merge, "classes": classes, "positive": positive}
+    if _is_own(data):
         size = {} if image_size is None else {"image_size": image_size}
-        return from_folder(
-            data,
-            **size,
-            window=window,
-            merge=merge,
-            classes=classes,
-            channels=channels,
-            seed=seed,
-        )
-    if str(data) not in names():
-        raise _unknown(str(data), f"a CSV file, a folder, or one of {', '.join(names())}")
+        return read_folder(data, **size, window=window, channels=channels, **choice)
     if window is not None or channels is not None:
         argument = "window" if window is not None else "channels"
         raise UsageError(argument, expected="a CSV or a folder to use it with", found=str(data))
     dataset = load(str(data), image_size=image_size, root=root, strict=strict, seed=seed)
-    return _with_classes(dataset, merge, classes) if merge or classes else dataset
+    images = join_splits(dataset)
+    if not (merge or classes or positive):
+        return images
+    return _with_classes(images, *choose_classes(images.class_names, **choice))
+
+
+def resolve(data: str | Path, *, seed: int = 0, **options) -> MedicalDataset:
+    """Load whatever a user names, split: as the data says, else by subject.
+
+    Parameters
+    ----------
+    data, **options
+        As for :func:`read`.
+    seed : int
+        Of simbrain's patients, and of the splits of your own images.
+
+    Returns
+    -------
+    MedicalDataset
+    """
+    return read(data, seed=seed, **options).split(seed)
+
+
+def read_for(
+    data: str | Path,
+    *,
+    class_names: tuple[str, ...],
+    image_size: int,
+    channels: int,
+    merge: Mapping[str, Iterable[str]] | None = None,
+    classes: Sequence[str] | None = None,
+    window: tuple[float, float] | None = None,
+) -> Images:
+    """Read images to measure a trained network on: nothing is split, and classes are its own.
+
+    Parameters
+    ----------
+    data : str or Path
+        As for :func:`read`.
+    class_names : tuple of str
+        The network's classes. Some may be missing.
+    image_size, channels : int
+        What the network takes.
+    merge, classes, window
+        As the network's training data was read.
+
+    Returns
+    -------
+    Images
+
+    Raises
+    ------
+    DataError
+        If a label is none of the classes, and as :func:`read`.
+    """
+    if _is_own(data):
+        return read_folder(
+            data,
+            image_size=image_size,
+            window=window,
+            merge=merge,
+            classes=classes,
+            class_names=class_names,
+            channels=channels if channels in (1, 3) else None,
+        )
+    images = read(data, image_size=image_size)
+    known = {label: name for name, members in (merge or {}).items() for label in members}
+    class_of = {label: known.get(label, label) for label in images.class_names}
+    if classes is None and not set(class_of.values()) <= set(class_names):
+        expected, found = ", ".join(class_names), ", ".join(images.class_names)
+        raise DataError(f"{data}: classes", expected=expected, found=found)
+    return _with_classes(images, class_names, class_of)
+
+
+def _is_own(data: str | Path) -> bool:
+    if str(data) in names():
+        return False
+    if not Path(data).exists():
+        raise _unknown(str(data), f"a CSV file, a folder, or one of {', '.join(names())}")
+    return True
 
 
 def _unknown(name: str, expected: str) -> UsageError:
@@ -130,22 +218,25 @@ def _unknown(name: str, expected: str) -> UsageError:
     return UsageError(f"data set {name!r}", expected=expected, advice=advice)
 
 
-def _with_classes(dataset: MedicalDataset, merge, classes) -> MedicalDataset:
-    """Join and choose classes of a data set that is in memory already."""
-    class_names, class_of = choose_classes(dataset.class_names, merge=merge, classes=classes)
+def _with_classes(
+    images: Images, class_names: tuple[str, ...], class_of: Mapping[str, str]
+) -> Images:
+    """Join and choose classes of images that are in memory already."""
     new_label = np.array(
         [
-            class_names.index(class_of[name]) if name in class_of else -1
-            for name in dataset.class_names
+            class_names.index(class_of[name]) if class_of.get(name) in class_names else -1
+            for name in images.class_names
         ]
     )
-    splits = {}
-    for name, split in dataset.splits.items():
-        labels = new_label[split.labels]
-        kept = np.flatnonzero(labels >= 0)
-        if not len(kept):
-            raise DataError(
-                f"{dataset.name}: {name}", expected=f"images of {class_names}", found="none"
-            )
-        splits[name] = replace(split.take(kept), labels=labels[kept].astype(np.int64))
-    return replace(dataset, **splits, class_names=class_names)
+    labels = new_label[images.all.labels]
+    kept = np.flatnonzero(labels >= 0)
+    if not len(kept):
+        raise DataError(images.name, expected=f"images of {class_names}", found="none")
+    given_split = None if images.given_split is None else images.given_split[kept]
+    return replace(
+        images,
+        all=replace(images.all.take(kept), labels=labels[kept].astype(np.int64)),
+        groups=images.groups[kept],
+        given_split=given_split,
+        class_names=class_names,
+    )

@@ -1,7 +1,7 @@
-"""Your own images, as a :class:`MedicalDataset`."""
+"""Your own images, as :class:`Images` or a :class:`MedicalDataset`."""
 
+import json
 import os
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,98 +10,134 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlib.datasets.listing import choose_classes, read_listing, some
+from medlib.datasets.listing import choose_classes, is_absence, read_listing
 from medlib.datasets.reading import ImageFile, read_image, read_mask
-from medlib.datasets.structure import SPLIT_NAMES, MedicalDataset, Split, image_hashes
+from medlib.datasets.structure import Images, MedicalDataset, Split, image_hashes, some
 from medlib.errors import DataError, MedlibError, UsageError
 from medlib.preprocessing import (
-    Fingerprint,
+    apply_window,
+    boxes_from_mask,
     fingerprint,
     fit_to_square,
     group_near_duplicates,
     join_groups,
-    split_by_subject,
 )
-from medlib.preprocessing import window as look_through
+from medlib.preprocessing.duplicates import Fingerprint
+from medlib.progress import progress
 
 # Weights of red, green and blue in the brightness of a pixel: Recommendation ITU-R BT.601-7, 2.5.1.
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def from_folder(
+def from_folder(source: str | Path, *, seed: int = 0, **options) -> MedicalDataset:
+    """Read images and labels from a CSV or a folder, and split them without leaks.
+
+    Splits are as in the column ``split``; otherwise 70 % of the subjects train, 15 % validate and
+    15 % test, with the classes in equal parts.
+
+    Parameters
+    ----------
+    source : str or Path
+    seed : int
+        Of the splits.
+    **options
+        As for :func:`read_folder`, which says what can be read and how.
+
+    Returns
+    -------
+    MedicalDataset
+
+    Raises
+    ------
+    DataError, UsageError
+        As :func:`read_folder` and :meth:`Images.split`.
+    """
+    return read_folder(source, **options).split(seed)
+
+
+def read_folder(
     source: str | Path,
     *,
     image_size: int = 64,
     window: tuple[float, float] | None = None,
     merge: Mapping[str, Iterable[str]] | None = None,
     classes: Sequence[str] | None = None,
+    positive: str | None = None,
+    class_names: tuple[str, ...] | None = None,
     channels: int | None = None,
-    seed: int = 0,
-) -> MedicalDataset:
-    """Read images and labels from a CSV or a folder, and split them without leaks.
+) -> Images:
+    """Read all images and labels of a CSV or a folder.
 
-    *Size.* Images are resized until the longer side fits ``image_size``, then get black borders:
-    nothing is stretched. Of a file with several frames or slices the middle one is used.
+    *Size.* Pixels that are not square become square, then images are resized until the longer side
+    fits ``image_size``, then get black borders: nothing is stretched. Of a file with several frames
+    or slices the middle one is used.
 
     *Grey values.* From 0 to 1, see :meth:`medlib.datasets.reading.ImageFile.scaled`: through the
     window given, else the file's own, else by 255 for eight bits, else by percentiles of the image.
 
-    *Splits.* As in the column ``split``; otherwise 70 % of the subjects train, 15 % validate and
-    15 % test, with the classes in equal parts. Without the column ``subject``, images that look
-    like copies of each other count as one subject; see
-    :func:`medlib.preprocessing.group_near_duplicates`.
+    *Groups.* The column ``subject``. Without it, images that look like copies of each other count
+    as one subject; see :func:`medlib.preprocessing.group_near_duplicates`.
+
+    *Masks.* An image without one has not been annotated, unless its label says that there is
+    nothing to see (normal, healthy ...).
 
     Parameters
     ----------
     source : str or Path
         A CSV with the columns ``image,label`` and optionally ``mask,subject,split``, paths
-        relative to it; an empty mask means that there is nothing to see. Or a folder with one
-        sub-folder for each class, in which ``NAME_mask.png`` is the mask of ``NAME.png``;
-        see :func:`medlib.datasets.listing.read_listing`.
+        relative to it. Or a folder with one sub-folder for each class, in which ``NAME_mask.png``
+        is the mask of ``NAME.png``; see :func:`medlib.datasets.listing.read_listing`.
     image_size : int
         Height and width, pixels.
     window : tuple of float, optional
         Centre and width, in the unit of the files: (40, 400) shows soft tissue in computed
         tomography.
-    merge, classes
-        Join labels, keep some; see :func:`medlib.datasets.listing.choose_classes`. Without either,
-        classes are in alphabetical order. Class 1 of two is the positive one.
+    merge, classes, positive
+        Join labels, keep some, name the finding; see
+        :func:`medlib.datasets.listing.choose_classes`.
+    class_names : tuple of str, optional
+        The classes that a trained network knows: labels are indices into these, some may be
+        missing, and ``positive`` and the column ``split`` are not used.
     channels : {1, 3}, optional
         1 for grey, 3 for colour. By default 1 when every image is grey, else 3.
-    seed : int
-        Of the splits.
 
     Returns
     -------
-    MedicalDataset
-        ``table`` has the columns of the CSV, the height and width of each image before, the number
-        of its frames and, where the file knows it, ``spacing_mm`` after resizing.
+    Images
+        ``all.table`` has the columns of the CSV, the height and width of each image before, the
+        number of its frames and, where the file knows them, the spacings after resizing.
 
     Raises
     ------
     DataError
-        If a file cannot be read, a row is not what it should be, a subject or an identical image is
-        in two splits, or there are too few subjects to split.
+        If a file cannot be read or a row is not what it should be.
     UsageError
         If an argument cannot be used.
     """
     if not 8 <= image_size <= 1024:
         raise UsageError("image_size", expected="8 to 1024 pixels", found=str(image_size))
-    if channels not in (None, 1, 3):
-        raise UsageError("channels", expected="1 or 3", found=str(channels))
-    _expect_window(window)
+    if window is not None:
+        apply_window(np.zeros(1), *window)  # refuses an impossible one before any file is opened
     source = Path(source)
+    _expect_no_run(source)
     listing = read_listing(source)
     labels = _in_order(set(listing["label"]))
-    if len(labels) < 2:
-        raise DataError(str(source), expected="two classes or more", found=f"only {labels[0]!r}")
-    class_names, class_of = choose_classes(labels, merge=merge, classes=classes)
-    if merge:
-        listing["original_label"] = listing["label"]
+    if class_names is None:
+        if len(labels) < 2:
+            found = f"only {labels[0]!r}"
+            raise DataError(str(source), expected="two classes or more", found=found)
+        options = {"merge": merge, "classes": classes, "positive": positive}
+        class_names, class_of = choose_classes(labels, **options)
+    else:
+        class_of = _known_classes(source, labels, class_names, merge, keep_others=classes is None)
+        listing = listing.drop(columns="split", errors="ignore")
+    listing["original_label"] = listing["label"]
     listing["label"] = listing["label"].map(class_of)
     listing = listing.dropna(subset="label").reset_index(drop=True)
+    if listing.empty:
+        raise DataError(str(source), expected=f"images of {', '.join(class_names)}", found="none")
     loaded = _load_all(source, listing, image_size, window)
-    return _assemble(source, listing, loaded, class_names, channels, seed)
+    return _assemble(source, listing, loaded, class_names, channels)
 
 
 def load_images(
@@ -111,13 +147,13 @@ def load_images(
     n_channels: int,
     window: tuple[float, float] | None = None,
 ) -> Iterator[tuple[Path, np.ndarray | MedlibError]]:
-    """Read images one by one, as :func:`from_folder` does; a bad one does not stop the others.
+    """Read images one by one, as :func:`read_folder` does; a bad one does not stop the others.
 
     Parameters
     ----------
     paths : iterable of str or Path
     image_size, window
-        As for :func:`from_folder`.
+        As for :func:`read_folder`.
     n_channels : {1, 3}
 
     Yields
@@ -126,27 +162,44 @@ def load_images(
     image : ndarray of float32, shape (image_size, image_size, n_channels), or MedlibError
         The error says what is wrong with the file.
     """
-    _expect_window(window)
     for path in map(Path, paths):
         try:
-            image, _ = _middle_frame(read_image(path, window=window))
-            pixels = fit_to_square(image.scaled(), image_size)
+            image = _middle_frame(read_image(path, window=window))[0]
+            pixels = fit_to_square(image.scaled(), image_size, spacing_mm=_spacing(image))
         except MedlibError as error:
             yield path, error
         else:
             yield path, _with_channels(pixels, n_channels)
 
 
-def _expect_window(window: tuple[float, float] | None) -> None:
-    """Refuse a window that no image can be looked at through, before any file is opened."""
-    if window is not None:
-        look_through(np.zeros(1), *window)
+def _expect_no_run(source: Path) -> None:
+    """Refuse a folder in which ``medlib train`` keeps a network."""
+    try:
+        is_run = "medlib_run" in json.loads((source / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        return
+    if is_run:
+        found = "a run folder of medlib train"
+        raise DataError(str(source), expected="a CSV or a folder of images", found=found)
 
 
 def _in_order(labels: set[str]) -> list[str]:
     """Alphabetical, or by value when all are whole numbers."""
     numbers = all(label.isascii() and label.isdigit() for label in labels)
     return sorted(labels, key=int) if numbers else sorted(labels)
+
+
+def _known_classes(
+    source: Path, labels: list[str], class_names: tuple[str, ...], merge, *, keep_others: bool
+) -> dict[str, str]:
+    """From label to class, of data that a network is measured on."""
+    class_of = {label: label for label in labels}
+    class_of |= {label: name for name, members in (merge or {}).items() for label in members}
+    unknown = [label for label in labels if class_of[label] not in class_names]
+    if unknown and keep_others:
+        expected = f"the classes {', '.join(class_names)}"
+        raise DataError(f"{source}: label", expected=expected, found=some(unknown))
+    return {label: name for label, name in class_of.items() if name in class_names}
 
 
 # Loading ------------------------------------------------------------------------------------------
@@ -175,7 +228,7 @@ def _load_all(
     jobs = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")
     rows = zip(listing["path"], listing["mask_paths"], strict=True)
     results = jobs(delayed(_load_or_error)(path, masks, image_size, window) for path, masks in rows)
-    results = list(_with_progress(results, len(listing), "reading images"))
+    results = list(progress(results, len(listing), "reading images"))
     errors = [result for result in results if isinstance(result, MedlibError)]
     if len(errors) == 1:
         raise errors[0]
@@ -196,9 +249,8 @@ def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> 
     file = read_image(path, window=window)
     image, index = _middle_frame(file)
     scaled = image.scaled()
-    if scaled.shape[-1] == 3 and _is_grey(scaled):
+    if scaled.shape[-1] == 3 and (scaled == scaled[..., :1]).all():
         scaled = scaled[..., :1]
-    height, width = scaled.shape[:2]
     masks = []
     for mask_path in mask_paths:
         mask = read_mask(mask_path)
@@ -206,13 +258,23 @@ def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> 
             expected = f"the size of its image, {_size(file.pixels.shape[:-1])}"
             raise DataError(str(mask_path), expected=expected, found=_size(mask.shape))
         masks.append(mask[index] if mask.ndim == 3 else mask)
-    mask = fit_to_square(np.any(masks, axis=0), image_size) if masks else None
-    facts = {"original_height": height, "original_width": width, "n_frames": file.n_frames}
-    facts["modality"] = file.modality
-    facts["spacing_mm"] = np.nan
-    if image.spacing_mm is not None and np.isclose(*image.spacing_mm, rtol=1e-3):
-        facts["spacing_mm"] = image.spacing_mm[0] * max(height, width) / image_size
-    return _Loaded(fit_to_square(scaled, image_size), mask, fingerprint(scaled), facts)
+    spacing = _spacing(image)
+    if masks:
+        mask = fit_to_square(np.max(masks, axis=0), image_size, spacing_mm=spacing)
+    height, width = scaled.shape[:2]
+    pixel = np.nan
+    if image.spacing_mm is not None:
+        pixel = max(height * spacing[0], width * spacing[1]) / image_size
+    facts = {
+        "original_height": height,
+        "original_width": width,
+        "n_frames": file.n_frames,
+        "modality": file.modality,
+        "row_spacing_mm": pixel,
+        "column_spacing_mm": pixel,
+    }
+    pixels = fit_to_square(scaled, image_size, spacing_mm=spacing)
+    return _Loaded(pixels, mask if masks else None, fingerprint(scaled), facts)
 
 
 def _middle_frame(file: ImageFile) -> tuple[ImageFile, int]:
@@ -220,9 +282,9 @@ def _middle_frame(file: ImageFile) -> tuple[ImageFile, int]:
     return file.frame(index), index
 
 
-def _is_grey(pixels: np.ndarray) -> bool:
-    first = pixels[..., 0]
-    return bool((pixels[..., 1] == first).all() and (pixels[..., 2] == first).all())
+def _spacing(image: ImageFile) -> tuple[float, float]:
+    """The distances of pixels down and across; pixels of unknown size are taken for square."""
+    return (1.0, 1.0) if image.spacing_mm is None else image.spacing_mm
 
 
 def _with_channels(pixels: np.ndarray, n_channels: int) -> np.ndarray:
@@ -237,20 +299,6 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _with_progress(results: Iterable, total: int, title: str) -> Iterator:
-    """Pass results on, with a bar on a terminal when they take longer than two seconds."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    start = time.monotonic()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total, visible=False)
-        for result in results:
-            progress.update(task, advance=1, visible=time.monotonic() - start > 2)
-            yield result
-
-
 # Assembling ---------------------------------------------------------------------------------------
 
 
@@ -260,85 +308,56 @@ def _assemble(
     loaded: list[_Loaded],
     class_names: tuple[str, ...],
     channels: int | None,
-    seed: int,
-) -> MedicalDataset:
+) -> Images:
     n_channels = channels or max(each.pixels.shape[-1] for each in loaded)
     images = np.stack([_with_channels(each.pixels, n_channels) for each in loaded])
-    masks = None
-    if any(each.mask is not None for each in loaded):
-        nothing = np.zeros(images.shape[1:3], dtype=bool)
-        masks = np.stack([nothing if each.mask is None else each.mask for each in loaded])
-    split_of, subjects, how = _split(source, listing, images, loaded, seed)
+    masks, boxes = _masks_and_boxes(loaded, listing["original_label"])
+    names = listing["image"].to_numpy(dtype=str)
+    hashes = image_hashes(images)
+    look_alike = hashes
+    if "subject" not in listing:
+        look_alike = group_near_duplicates([each.fingerprint for each in loaded])
+    groups = join_groups(hashes, listing.get("subject", look_alike))
+    subjects = listing["subject"].to_numpy(dtype=str) if "subject" in listing else names[groups]
+    _warn_of_conflicts(source, names, listing["label"].to_numpy(dtype=str), look_alike)
+    split_of = listing["split"].to_numpy(dtype=str) if "split" in listing else None
+    if split_of is not None and "subject" not in listing:
+        _warn_of_look_alikes(source, names, split_of, groups)
+        subjects = np.char.add(np.char.add(subjects, " in "), split_of)
     facts = pd.DataFrame([each.facts for each in loaded])
     table = _tidy(listing).drop(columns=facts.columns, errors="ignore").join(facts)
     labels = np.array([class_names.index(label) for label in listing["label"]], dtype=np.int64)
-    everything = Split(images, labels, masks, subjects, table)
-    splits = {name: everything.take(np.flatnonzero(split_of == name)) for name in SPLIT_NAMES}
     name = f"{source.resolve().parent.name}/{source.name}" if source.is_file() else source.name
-    return MedicalDataset(
+    return Images(
         name=name,
-        **splits,
+        all=Split(images, labels, masks, boxes, subjects, table),
+        groups=names[groups],
+        given_split=split_of,
         class_names=class_names,
         channel_names=("grey",) if n_channels == 1 else ("red", "green", "blue"),
-        spacing_mm=_common_spacing(facts["spacing_mm"]),
         licence="not known: ask whoever gave you the images",
         citation="",
-        card=_card(name, facts, images.shape[1], how),
+        card=_card(name, facts, images.shape[1], len(np.unique(groups)), "subject" in listing),
     )
 
 
-def _split(
-    source: Path, listing: pd.DataFrame, images: np.ndarray, loaded: list[_Loaded], seed: int
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """The split and the subject of every image, and a sentence on how they were found."""
-    names = listing["image"].to_numpy(dtype=str)
-    labels = listing["label"].to_numpy(dtype=str)
-    copies = np.unique(image_hashes(images), return_inverse=True)[1]
-    has_subjects = "subject" in listing
-    if has_subjects:
-        subjects = listing["subject"].to_numpy(dtype=str)
-        look_alike = _first_of_each(copies)
-        groups = _join(copies, subjects)
-    else:
-        look_alike = group_near_duplicates([each.fingerprint for each in loaded])
-        groups = _join(copies, look_alike)
-        subjects = names[groups]
-    _warn_of_conflicts(source, names, labels, look_alike)
-    n_groups = len(np.unique(groups))
-    if "split" in listing:
-        split_of = listing["split"].to_numpy(dtype=str)
-        _expect_all_splits(source, split_of, labels)
-        _expect_in_one_split(source, names, split_of, copies, what="identical images")
-        if has_subjects:
-            _expect_in_one_split(source, subjects, split_of, subjects, what="subject")
+def _masks_and_boxes(
+    loaded: list[_Loaded], labels: pd.Series
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """All masks, and the boxes around their lesions; none if there is no mask at all."""
+    if all(each.mask is None for each in loaded):
+        return None, None
+    masks = np.full((len(loaded), *loaded[0].pixels.shape[:2]), -1, dtype=np.int8)
+    boxes = np.empty(len(loaded), dtype=object)
+    for row, (each, label) in enumerate(zip(loaded, labels, strict=True)):
+        if each.mask is not None:
+            masks[row] = each.mask
+        elif is_absence(label):
+            masks[row] = 0
         else:
-            subjects = _one_subject_a_split(source, names, split_of, groups)
-        return split_of, subjects, "The splits are those of the table."
-    try:
-        split_of = split_by_subject(names[groups], labels, seed=seed)
-    except DataError as error:
-        raise DataError(
-            f"{source}, {error.subject}",
-            expected=error.expected,
-            found=error.found,
-            advice=error.advice,
-        ) from None
-    kind = "subjects" if has_subjects else "groups of images that look like copies of each other"
-    how = f"{len(names)} images of {n_groups} {kind} were split with seed {seed}, each in one split"
-    return split_of, subjects, f"{how}."
-
-
-def _join(*keys: np.ndarray) -> np.ndarray:
-    """Join rows that share any of the keys; the index of the first row of each row's group."""
-    n = len(keys[0])
-    pairs = [np.column_stack([np.arange(n), _first_of_each(key)]) for key in keys]
-    return join_groups(n, np.concatenate(pairs))
-
-
-def _first_of_each(key: np.ndarray) -> np.ndarray:
-    """The index of the first row with the same key."""
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    return first[inverse]
+            continue
+        boxes[row] = boxes_from_mask(masks[row])
+    return masks, boxes
 
 
 def _warn_of_conflicts(
@@ -357,61 +376,19 @@ def _warn_of_conflicts(
         )
 
 
-def _expect_all_splits(source: Path, split_of: np.ndarray, labels: np.ndarray) -> None:
-    missing = [name for name in SPLIT_NAMES if name not in split_of]
-    if missing:
-        raise DataError(
-            f"{source}, column split",
-            expected="train, validation and test",
-            found=f"no {' and no '.join(missing)}",
-            advice="Leave the column out to have the images split by subject",
-        )
-    untrained = sorted(set(labels) - set(labels[split_of == "train"]))
-    if untrained:
-        expected = "images of every class in train"
-        raise DataError(f"{source}, column split", expected=expected, found=f"no {some(untrained)}")
-
-
-def _expect_in_one_split(
-    source: Path, names: np.ndarray, split_of: np.ndarray, keys: np.ndarray, *, what: str
-) -> None:
-    found = []
-    for key in _in_several_splits(keys, split_of):
-        rows = np.flatnonzero(keys == key)
-        members = sorted({f"{names[row]} in {split_of[row]}" for row in rows})
-        found.append(", ".join(members))
-    if found:
-        raise DataError(
-            f"{source}, column split",
-            expected=f"no {what} in two splits",
-            found=some(found),
-            advice="Put them into one split, or leave the column out",
-        )
-
-
-def _one_subject_a_split(
+def _warn_of_look_alikes(
     source: Path, names: np.ndarray, split_of: np.ndarray, groups: np.ndarray
-) -> np.ndarray:
-    """Name subjects by group and split; look-alikes in two given splits are warned about."""
-    astride = _in_several_splits(groups, split_of)
+) -> None:
+    pairs = pd.DataFrame({"group": groups, "split": split_of, "image": names})
+    astride = pairs[pairs.groupby("group")["split"].transform("nunique") > 1]
     if len(astride):
-        found = [
-            " = ".join(f"{names[row]} ({split_of[row]})" for row in np.flatnonzero(groups == group))
-            for group in astride
-        ]
+        texts = astride["image"] + " (" + astride["split"] + ")"
+        found = [" = ".join(texts[rows]) for rows in astride.groupby("group").groups.values()]
         warnings.warn(
-            f"{source}: {len(astride)} groups of images that look the same are in two splits, so "
+            f"{source}: {len(found)} groups of images that look the same are in two splits, so "
             f"that test results may be too good: {some(found)}",
             stacklevel=6,
         )
-    keys = np.char.add(np.char.add(split_of, " "), groups.astype(str))
-    return names[_first_of_each(keys)]
-
-
-def _in_several_splits(keys: np.ndarray, split_of: np.ndarray) -> np.ndarray:
-    pairs = pd.DataFrame({"key": keys, "split": split_of}).drop_duplicates()
-    counts = pairs["key"].value_counts(sort=False)
-    return counts.index[counts > 1].to_numpy()
 
 
 def _tidy(listing: pd.DataFrame) -> pd.DataFrame:
@@ -425,18 +402,16 @@ def _tidy(listing: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _common_spacing(spacings: pd.Series) -> tuple[float, float] | None:
-    first = float(spacings.iloc[0])
-    return (first, first) if np.allclose(spacings, first, rtol=1e-3) else None
-
-
-def _card(name: str, facts: pd.DataFrame, image_size: int, how: str) -> str:
+def _card(
+    name: str, facts: pd.DataFrame, image_size: int, n_groups: int, has_subjects: bool
+) -> str:
+    kind = "subjects" if has_subjects else "groups of images that look like copies of each other"
     heights, widths = facts["original_height"], facts["original_width"]
     sizes = f"{heights.min()} x {widths.min()} to {heights.max()} x {widths.max()}"
     lines = [
         f"Your own images ({name}): {len(facts)}, of {sizes} pixels, resized to fit "
         f"{image_size} x {image_size} with black borders.",
-        how,
+        f"They belong to {n_groups} {kind}.",
         "Borders, burned-in text, the scanner or the hospital may give the class away: look at "
         "what a model looks at before you believe its numbers.",
     ]

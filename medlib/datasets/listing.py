@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from medlib.datasets.reading import SUFFIXES
-from medlib.datasets.structure import SPLIT_NAMES
+from medlib.datasets.structure import some
 from medlib.errors import DataError, UsageError
+from medlib.preprocessing.splitting import SPLIT_NAMES
 
-SHOWN = 5
-"""An error about many rows or files lists this many of them."""
-
+# First or last words of the names of classes in which nothing was found.
+ABSENCES = ("normal", "healthy", "negative", "no", "none", "absent", "control", "0")
 _KNOWN_COLUMNS = ("image", "label", "mask", "subject", "split")
 
 
@@ -59,12 +59,14 @@ def choose_classes(
     *,
     merge: Mapping[str, Iterable[str]] | None = None,
     classes: Sequence[str] | None = None,
+    positive: str | None = None,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Name the classes, in order, and say which class each label belongs to.
 
     Labels that were not merged come first, in the order given; then the merged ones, in the order
-    of ``merge``: what one gives a name is usually what one looks for, and the last of two classes
-    is the positive one. ``classes`` chooses any other order.
+    of ``merge``. ``classes`` chooses any other order. Of two classes the second is the finding: the
+    one that ``positive`` names, else the one whose name does not say that nothing was found
+    (normal, healthy, negative, no ...) or that it is benign, else the last.
 
     Parameters
     ----------
@@ -74,6 +76,8 @@ def choose_classes(
         New class name to the labels it joins: ``{"tumour": ["benign", "malignant"]}``.
     classes : sequence of str, optional
         The classes to keep, after merging; images of others are left out.
+    positive : str, optional
+        Which of two classes is the finding.
 
     Returns
     -------
@@ -84,38 +88,43 @@ def choose_classes(
     Raises
     ------
     UsageError
-        If a label does not exist, is merged twice, or fewer than two classes are left.
+        If a label does not exist or is merged twice, fewer than two classes are left, or
+        ``positive`` is none of two classes.
     """
+    merge = {name: list(members) for name, members in (merge or {}).items()}
+    joined = [label for members in merge.values() for label in members]
+    for label in joined:
+        _expect_known("merge", label, labels)
+        if joined.count(label) > 1:
+            raise UsageError("merge", expected="each label once", found=f"{label!r} twice")
     class_of = {label: label for label in labels}
-    order = list(labels)
-    for name, members in (merge or {}).items():
-        members = list(members)
-        for label in members:
-            _expect_known("merge", label, labels)
-            if class_of[label] != label or label not in order:
-                raise UsageError("merge", expected="each label once", found=f"{label!r} twice")
-            class_of[label] = name
-            order.remove(label)
-        if name not in order:
-            order.append(name)
+    class_of |= {label: name for name, members in merge.items() for label in members}
+    order = [label for label in labels if label not in joined]
+    order += [name for name in merge if name not in order]
     if classes is not None:
         for name in classes:
             _expect_known("classes", name, order)
         if len(set(classes)) < len(classes):
-            found = ", ".join(classes)
-            raise UsageError("classes", expected="each class once", found=found)
+            raise UsageError("classes", expected="each class once", found=", ".join(classes))
         order = list(classes)
     if len(order) < 2:
         subject = "classes" if classes is not None else "merge"
         raise UsageError(subject, expected="two classes or more", found=", ".join(order) or "none")
+    if positive is not None:
+        _expect_known("positive", positive, order)
+        if len(order) > 2:
+            found = f"{len(order)}: {', '.join(order)}"
+            advice = "Join the others: --merge OTHER=A,B"
+            raise UsageError("positive", expected="two classes", found=found, advice=advice)
+    if len(order) == 2:
+        order.sort(key=lambda name: (name == positive, not is_absence(name), name != "benign"))
     return tuple(order), {label: name for label, name in class_of.items() if name in order}
 
 
-def some(things: Iterable[object]) -> str:
-    """Write out the first five things and how many more there are."""
-    things = [str(thing) for thing in things]
-    more = f" and {len(things) - SHOWN} more" if len(things) > SHOWN else ""
-    return "; ".join(things[:SHOWN]) + more
+def is_absence(name: str) -> bool:
+    """Whether a class name says that nothing was found: normal, no_tumour, healthy control ..."""
+    words = re.split(r"[\s_-]+", name.lower())
+    return words[0] in ABSENCES or words[-1] in ABSENCES
 
 
 def _expect_known(argument: str, name: str, known: Iterable[str]) -> None:

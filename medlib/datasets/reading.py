@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medlib.errors import DataError, MedlibError
-from medlib.preprocessing import percentile_window, window
+from medlib.preprocessing import apply_window, percentile_window
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff"),
@@ -16,6 +16,7 @@ SUFFIXES = (
 MAX_VALUES = 100_000_000
 """Pixels times channels times frames that are decoded: 400 MB as float32. Anything larger is
 refused from its header, so that a small file cannot fill the memory."""
+LARGEST_STRUCTURE = 20  # in a mask; an image given as a mask has larger values
 MIN_SIDE = 2
 """An image of one row or one column shows nothing."""
 
@@ -78,12 +79,12 @@ class ImageFile:
         ndarray of float32, the shape of ``pixels``
         """
         if self.window is not None:
-            scaled = window(self.pixels, *self.window)
+            scaled = apply_window(self.pixels, *self.window)
         elif self.value_range is not None:
             low, high = self.value_range
-            scaled = window(self.pixels, (low + high) / 2, high - low)
+            scaled = apply_window(self.pixels, (low + high) / 2, high - low)
         else:
-            scaled = window(self.pixels, *percentile_window(self.pixels))
+            scaled = apply_window(self.pixels, *percentile_window(self.pixels))
         return 1 - scaled if self.inverted else scaled
 
 
@@ -136,21 +137,37 @@ def read_image(path: str | Path, *, window: tuple[float, float] | None = None) -
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """Read a mask: what is not 0 is inside.
+    """Read a mask: 0 outside, and inside the number of the structure.
 
     Parameters
     ----------
     path : str or Path
-        Any format of :func:`read_image`. Of a JPEG, whose compression smears the border, what is
-        above half of the brightest value.
+        Any format of :func:`read_image`. Values 0 and 255 mean outside and inside; small whole
+        numbers are structures. Of a JPEG, whose compression smears the border, what is above half
+        of the brightest value is inside.
 
     Returns
     -------
-    ndarray of bool, shape (height, width) or (frames, height, width)
+    ndarray of int8, shape (height, width) or (frames, height, width)
+
+    Raises
+    ------
+    DataError
+        As :func:`read_image`, and if the values are neither of these: it may be a photograph.
     """
     pixels = read_image(path).pixels.max(axis=-1)
-    is_jpeg = Path(path).suffix.lower() in (".jpg", ".jpeg")
-    return pixels > (pixels.max() / 2 if is_jpeg else 0)
+    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
+        return (pixels > pixels.max() / 2).astype(np.int8)
+    values = np.unique(pixels)
+    if len(values) <= 2 and values[0] == 0:  # 0 and 1, 0 and 255, or nothing inside
+        return (pixels > 0).astype(np.int8)
+    if (values != np.rint(values)).any() or values[0] < 0 or values[-1] > LARGEST_STRUCTURE:
+        raise DataError(
+            str(path),
+            expected=f"a mask: 0 and 1, 0 and 255, or structures 0 to {LARGEST_STRUCTURE}",
+            found=f"{len(values)} values from {values[0]:g} to {values[-1]:g}",
+        )
+    return pixels.astype(np.int8)
 
 
 def _reader(path: Path):
@@ -336,6 +353,7 @@ def _dicom_values(dataset, raw: np.ndarray, *, is_palette: bool):
     if is_palette:
         colours = apply_color_lut(raw, dataset)[..., :3]
         return colours.astype(np.float32), (0.0, float(np.iinfo(colours.dtype).max))
+    _copy_rescale(dataset)
     bits = int(dataset.get("BitsStored", None) or dataset.get("BitsAllocated", 16))
     unsigned = not dataset.get("PixelRepresentation", 0)
     is_colour = dataset.get("SamplesPerPixel", 1) == 3
@@ -347,6 +365,25 @@ def _dicom_values(dataset, raw: np.ndarray, *, is_palette: bool):
     same = not rescaled or is_colour or np.array_equal(values, raw)
     value_range = (0.0, float(2**bits - 1)) if known and same else None
     return values.astype(np.float32), value_range
+
+
+def _copy_rescale(dataset) -> None:
+    """Enhanced objects keep slope and intercept in functional groups: of the first frame here."""
+    if _is_rescaled(dataset):
+        return
+    for groups in _functional_groups(dataset):
+        for step in list(groups.get("PixelValueTransformationSequence") or [])[:1]:
+            dataset.RescaleSlope, dataset.RescaleIntercept = (
+                step.RescaleSlope,
+                step.RescaleIntercept,
+            )
+            return
+
+
+def _functional_groups(dataset) -> list:
+    """What an enhanced object says of all its frames, and of its first."""
+    names = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    return [group for name in names for group in list(dataset.get(name) or [])[:1]]
 
 
 def _is_rescaled(dataset) -> bool:
@@ -370,9 +407,8 @@ def _dicom_window(dataset) -> tuple[float, float] | None:
 
 def _dicom_spacing(dataset) -> tuple[float, float] | None:
     places = [dataset]
-    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in list(dataset.get(groups) or [])[:1]:
-            places += list(group.get("PixelMeasuresSequence") or [])[:1]
+    for group in _functional_groups(dataset):
+        places += list(group.get("PixelMeasuresSequence") or [])[:1]
     for place in places:
         for tag in ("PixelSpacing", "ImagerPixelSpacing"):
             try:
