@@ -116,6 +116,8 @@ def read_folder(
     """
     if not 8 <= image_size <= 1024:
         raise UsageError("image_size", expected="8 to 1024 pixels", found=str(image_size))
+    if channels not in (None, 1, 3):
+        raise UsageError("channels", expected="1 or 3", found=str(channels))
     if window is not None:
         apply_window(np.zeros(1), *window)  # refuses an impossible one before any file is opened
     source = Path(source)

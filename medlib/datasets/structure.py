@@ -240,13 +240,13 @@ class Images:
         missing = [name for name in SPLIT_NAMES if name not in split_of]
         _expect(
             not missing,
-            f"{self.name}: split",
+            f"{self.name}, column split",
             "train, validation and test",
             f"no {' and no '.join(missing)}",
         )
         untrained = sorted(set(labels) - set(labels[split_of == "train"]))
         expected = "images of every class in train"
-        _expect(not untrained, f"{self.name}: split", expected, f"no {some(untrained)}")
+        _expect(not untrained, f"{self.name}, column split", expected, f"no {some(untrained)}")
         return MedicalDataset(
             **{name: self.all.take(np.flatnonzero(split_of == name)) for name in SPLIT_NAMES},
             **{fact: getattr(self, fact) for fact in _FACTS},

@@ -173,7 +173,7 @@ def test_every_kind_of_file_in_one_table(make, tmp_path):
     rows = _all(data)
     assert rows.loc["brain.nii.gz", "n_frames"] == 3
     assert rows.loc["ct.dcm", "modality"] == "CT"
-    assert rows.loc["ct.dcm", "spacing_mm"] == pytest.approx(0.661468 * 128 / 50)
+    assert rows.loc["ct.dcm", "row_spacing_mm"] == pytest.approx(0.661468 * 128 / 50)
     assert "with several frames, the middle one" in data.card
     images = {
         name: image
@@ -199,7 +199,58 @@ def test_a_common_spacing_is_kept_and_grows_with_the_pixels(tmp_path):
         rows.append({"image": f"{index}.nii", "label": "ab"[index % 2]})
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
     data = datasets.from_folder(tmp_path / "labels.csv", image_size=25)
-    assert data.spacing_mm == pytest.approx((1.0, 1.0))
+    spacings = data.train.table[["row_spacing_mm", "column_spacing_mm"]].to_numpy()
+    assert spacings == pytest.approx(np.ones_like(spacings))
+
+
+def test_a_circle_in_mm_stays_a_circle_and_its_mask_and_box_follow(tmp_path):
+    """A sagittal file: 1 mm from front to back, 4 mm between slices from head to foot."""
+    y, z = np.mgrid[:96, :24]
+    ball = (np.hypot(y - 47.5, (z - 11.5) * 4) < 30).astype(np.uint8)[np.newaxis]
+    rows = []
+    for index in range(12):
+        noise = np.random.default_rng(index).integers(0, 40, ball.shape, dtype=np.uint8)
+        for name, voxels in ((f"{index}.nii", ball * 200 + noise), (f"m{index}.nii", ball)):
+            nibabel.Nifti1Image(voxels, np.diag([5, 1, 4, 1])).to_filename(tmp_path / name)
+        rows.append({"image": f"{index}.nii", "label": "ab"[index % 2], "mask": f"m{index}.nii"})
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    train = datasets.from_folder(tmp_path / "labels.csv", image_size=64).train
+    mask = train.masks[0] == 1
+    height, width = mask.any(axis=1).sum(), mask.any(axis=0).sum()
+    assert height == pytest.approx(60 * 64 / 96, abs=2.1)
+    assert width == pytest.approx(60 * 64 / 96, abs=2.1)
+    assert (train.images[0, ..., 0][mask] > 0.6).mean() > 0.95
+    ((top, left, bottom, right),) = train.boxes[0]
+    assert (bottom - top, right - left) == (height, width)
+    assert train.table["row_spacing_mm"][0] == pytest.approx(96 / 64)
+
+
+def test_nobody_looked_is_not_nothing_there(make, tmp_path):
+    """A mask, an empty mask, no mask of a healthy image, and no mask of an ill one."""
+    inside = np.zeros((40, 50), np.uint8)
+    inside[5:10, 5:10], inside[20:30, 20:30] = 255, 255
+    Image.fromarray(inside).save(tmp_path / "two.png")
+    Image.fromarray(inside * 0).save(tmp_path / "none.png")
+    images = datasets.read_folder(make(12, mask=["", "two.png", "", "none.png"] + [""] * 8))
+    assert images.class_names == ("healthy", "ill")
+    highest = images.all.masks.reshape(12, -1).max(axis=1)
+    assert highest.tolist() == [0, 1, 0, 0] + [0, -1] * 4
+    assert [None if b is None else len(b) for b in images.all.boxes] == [0, 2, 0, 0] + [0, None] * 4
+
+
+@pytest.mark.parametrize("brightness", [3, 100])
+def test_a_photograph_is_not_a_mask(make, tmp_path, brightness):
+    path = make(12, mask=["", "m.png"] + [""] * 10)
+    Image.fromarray(tissue(1)).save(tmp_path / "m.png")
+    _fails(path, str(tmp_path / "m.png"), "0 and 255, or structures", "values from")
+
+
+def test_structures_keep_their_numbers(make, tmp_path):
+    structures = np.zeros((40, 50), np.uint8)
+    structures[5:15, 5:15], structures[20:30, 20:30] = 1, 3
+    Image.fromarray(structures).save(tmp_path / "m.png")
+    images = datasets.read_folder(make(12, mask=["", "m.png"] + [""] * 10), image_size=50)
+    assert np.unique(images.all.masks[1]).tolist() == [0, 1, 3]
 
 
 def test_a_window_shows_what_lies_in_it(tmp_path):
@@ -228,8 +279,10 @@ BUSI = ("benign", "malignant", "normal")
         (None, None, BUSI),
         ({"tumour": ["benign", "malignant"]}, None, ("normal", "tumour")),
         ({"abnormal": ["benign", "malignant"]}, None, ("normal", "abnormal")),
-        (None, ["malignant", "benign"], ("malignant", "benign")),
-        ({"lump": ["benign", "malignant"]}, ["lump", "normal"], ("lump", "normal")),
+        (None, ["malignant", "benign"], ("benign", "malignant")),
+        ({"lump": ["benign", "malignant"]}, ["lump", "normal"], ("normal", "lump")),
+        (None, ["malignant", "normal"], ("normal", "malignant")),
+        (None, ["normal", "benign", "malignant"], ("normal", "benign", "malignant")),
         ({"benign": ["normal"]}, None, ("benign", "malignant")),
         ({"no": ["normal", "benign"], "yes": ["malignant"]}, None, ("no", "yes")),
     ],
@@ -252,10 +305,10 @@ def test_merging_joins_and_choosing_leaves_out(make):
     }
     assert merged.summary()["tumour"].sum() == 24
     kept = datasets.from_folder(path, classes=["malignant", "benign"])
-    assert kept.class_names == ("malignant", "benign")
+    assert kept.class_names == ("benign", "malignant")
     assert kept.summary()["images"].sum() == 24
     named = dict(zip(kept.train.table["label"], kept.train.labels, strict=True))
-    assert named == {"malignant": 0, "benign": 1}
+    assert named == {"benign": 0, "malignant": 1}
 
 
 @pytest.mark.parametrize(
@@ -268,6 +321,12 @@ def test_merging_joins_and_choosing_leaves_out(make):
         ({"merge": {"tumour": ["cyst"]}}, "merge: expected one of benign, malignant, normal"),
         ({"merge": {"a": ["benign"], "b": ["benign"]}}, "each label once, found 'benign' twice"),
         ({"merge": {"benign": ["benign", "benign"]}}, "each label once"),
+        (
+            {"merge": {"benign": ["benign", "normal"], "tumour": ["benign", "malignant"]}},
+            "each label once, found 'benign' twice",
+        ),
+        ({"positive": "cyst"}, "positive: expected one of benign, malignant, normal, found 'cyst'"),
+        ({"positive": "normal"}, "positive: expected two classes, found 3.*--merge"),
         ({"merge": {"all": BUSI}}, "merge: expected two classes or more, found all"),
         (
             {"merge": {"tumour": ["benign", "malignant"]}, "classes": ["benign", "normal"]},
@@ -277,6 +336,21 @@ def test_merging_joins_and_choosing_leaves_out(make):
 )
 def test_a_label_that_does_not_exist_is_named(make, options, message):
     _fails(make(12, labels=BUSI), message, error=UsageError, **options)
+
+
+@pytest.mark.parametrize(
+    ("labels", "positive", "names"),
+    [
+        (("malignant", "normal"), None, ("normal", "malignant")),
+        (("cancer", "no_cancer"), None, ("no_cancer", "cancer")),
+        (("abscess", "healthy control"), None, ("healthy control", "abscess")),
+        (("left", "right"), None, ("left", "right")),
+        (("left", "right"), "left", ("right", "left")),
+        (("malignant", "normal"), "normal", ("malignant", "normal")),
+    ],
+)
+def test_class_1_of_two_is_the_finding(make, labels, positive, names):
+    assert datasets.from_folder(make(12, labels=labels), positive=positive).class_names == names
 
 
 def test_numbers_as_labels_are_in_their_order(make):
@@ -321,7 +395,7 @@ def test_identical_images_in_two_given_splits_are_named(make, tmp_path):
     split = ["train"] * 16 + ["validation"] * 4 + ["test"] * 4
     path = make(24, split=split)
     Image.fromarray(tissue(2)).save(tmp_path / "22.png")
-    _fails(path, "no identical images in two splits", "02.png in train, 22.png in test")
+    _fails(path, "no identical image in two splits", "02.png in train, 22.png in test")
 
 
 def test_look_alikes_in_two_given_splits_are_warned_about(make, tmp_path):
@@ -357,7 +431,11 @@ def test_identical_images_with_different_labels_are_named_and_kept(make, tmp_pat
 def test_a_subject_in_two_given_splits_is_named(make):
     split = ["train"] * 16 + ["validation"] * 4 + ["test"] * 4
     subject = [f"p{index}" for index in range(23)] + ["p3"]
-    _fails(make(24, split=split, subject=subject), "no subject in two", "p3 in test, p3 in train")
+    _fails(
+        make(24, split=split, subject=subject),
+        "no subject in two",
+        "03.png in train, 23.png in test",
+    )
 
 
 def test_too_few_subjects_for_three_splits(make):
@@ -537,7 +615,7 @@ def test_colour_for_a_grey_network_is_its_brightness(tmp_path):
 def test_resolve_knows_files_folders_and_names(make):
     path = make(12)
     assert datasets.resolve(path, image_size=16).image_shape == (16, 16, 1)
-    assert datasets.resolve(str(path), classes=["ill", "healthy"]).class_names[0] == "ill"
+    assert datasets.resolve(str(path), positive="healthy").class_names[0] == "ill"
     with pytest.raises(UsageError, match=r"'breastmist': expected a CSV .* mean breastmnist\?"):
         datasets.resolve("breastmist")
     with pytest.raises(UsageError, match="window: expected a CSV or a folder"):

@@ -123,9 +123,13 @@ def test_one_bit_is_black_and_white(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), np.eye(4) > 0)
 
 
-def test_a_mask_is_what_is_not_zero(tmp_path):
-    Image.fromarray(np.array([[0, 1], [2, 255]], dtype=np.uint8)).save(tmp_path / "labels.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "labels.png"), [[False, True], [True, True]])
+def test_a_mask_holds_the_numbers_of_structures(tmp_path):
+    for values, wanted in (([0, 1, 2, 3], [0, 1, 2, 3]), ([0, 255, 0, 255], [0, 1, 0, 1])):
+        pixels = np.array(values, dtype=np.uint8).reshape(2, 2)
+        Image.fromarray(pixels).save(tmp_path / "mask.png")
+        found = read_mask(tmp_path / "mask.png")
+        assert found.dtype == np.int8
+        np.testing.assert_array_equal(found.ravel(), wanted)
     square = np.zeros((40, 40), dtype=np.uint8)
     square[9:29, 11:30] = 255
     Image.fromarray(square).save(tmp_path / "mask.jpg", quality=60)

@@ -16,7 +16,8 @@ def split(name="a", n=4, **parts):
     whole = {
         "images": images,
         "labels": np.arange(n, dtype=np.int64) % 2,
-        "masks": images[..., 0] > 0.5,
+        "masks": (images[..., 0] > 0.5).astype(np.int8),
+        "boxes": None,
         "subjects": np.array([f"{name}{row}" for row in range(n)]),
         "table": pd.DataFrame({"age": range(n)}),
     }
@@ -31,7 +32,6 @@ def dataset(**parts):
         "test": split("c"),
         "class_names": ("normal", "tumour"),
         "channel_names": ("T1", "T2"),
-        "spacing_mm": (1.0, 1.0),
         "licence": "CC0",
         "citation": "",
         "card": "",
@@ -43,6 +43,26 @@ def with_value(value, rows=(1,)):
     images = split().images.copy()
     images[list(rows), 3, 3, 0] = value
     return images
+
+
+def partly_annotated():
+    masks = np.zeros((4, 8, 6), np.int8)
+    masks[2, 0, 0] = -1
+    return masks
+
+
+def boxes(of_first):
+    result = np.empty(4, object)
+    result[0], result[1] = np.array(of_first, np.float32), np.empty((0, 4), np.float32)
+    return result
+
+
+def test_not_annotated_is_not_the_same_as_empty():
+    masks = np.zeros((4, 8, 6), np.int8)
+    masks[3] = -1
+    found = split(masks=masks, boxes=boxes([[0, 1, 4, 3], [5, 0, 8, 6]])).take(np.array([0, 1, 3]))
+    assert found.masks.max(axis=(1, 2)).tolist() == [0, 0, -1]
+    assert [None if b is None else len(b) for b in found.boxes] == [2, 0, None]
 
 
 @pytest.mark.parametrize(
@@ -58,16 +78,19 @@ def with_value(value, rows=(1,)):
         ({"labels": np.zeros(3, np.int64)}, r"labels: expected shape \(4,\), found \(3,\)"),
         ({"labels": np.zeros((4, 1), np.int64)}, r"labels: expected shape \(4,\)"),
         ({"subjects": np.array(["a"])}, r"subjects: expected shape \(4,\)"),
-        ({"subjects": np.arange(4)}, "subjects: expected an array of str"),
-        ({"subjects": np.array(list("abcd"), dtype=object)}, "subjects: expected an array of str"),
+        ({"subjects": np.arange(4)}, "subjects: expected dtype str"),
+        ({"subjects": np.array(list("abcd"), dtype=object)}, "subjects: expected dtype str"),
         ({"table": pd.DataFrame({"age": [1]})}, "table: expected 4 rows, found 1"),
-        ({"masks": np.zeros((4, 8, 6))}, "masks: expected dtype bool"),
-        ({"masks": np.zeros((4, 6, 8), bool)}, r"masks: expected shape \(4, 8, 6\)"),
+        ({"masks": np.zeros((4, 8, 6), bool)}, "masks: expected dtype int8"),
+        ({"masks": np.zeros((4, 6, 8), np.int8)}, r"masks: expected shape \(4, 8, 6\)"),
+        ({"masks": partly_annotated()}, "masks: expected 0 and above, or -1 everywhere.*row 2"),
+        ({"boxes": boxes([[0, 0, 9, 2]])}, "boxes: .*row 0"),
+        ({"boxes": boxes([[2, 2, 2, 3]])}, "boxes: .*row 0"),
         ({"images": with_value(np.nan)}, "images: expected finite values, .* in row 1"),
         ({"images": with_value(-np.inf)}, "images: expected finite values, .* in row 1"),
         ({"images": with_value(np.inf)}, "images: expected finite values, .* in row 1"),
         ({"images": with_value(1.001)}, r"values in \[0, 1\], found values outside in row 1"),
-        ({"images": with_value(-0.001, (0, 3))}, "values outside in rows 0, 3"),
+        ({"images": with_value(-0.001, (0, 3))}, "values outside in row 0; 3"),
     ],
 )
 def test_a_split_says_what_is_wrong_with_it(parts, message):
@@ -82,14 +105,16 @@ def test_an_empty_split_is_refused():
 
 def test_many_wrong_rows_are_counted():
     images = np.full((9, 2, 2, 1), 2, np.float32)
-    with pytest.raises(DataError, match="rows 0, 1, 2, 3, 4 and 4 more"):
+    with pytest.raises(DataError, match="row 0; 1; 2; 3; 4 and 4 more"):
         split(n=9, images=images, masks=None)
 
 
 def test_stacks_of_slices_are_images_too():
     stacks = split(images=np.zeros((4, 5, 8, 6, 2), np.float32), masks=None)
     assert len(stacks) == 4
-    masked = split(images=np.zeros((4, 5, 8, 6, 2), np.float32), masks=np.zeros((4, 5, 8, 6), bool))
+    masked = split(
+        images=np.zeros((4, 5, 8, 6, 2), np.float32), masks=np.zeros((4, 5, 8, 6), np.int8)
+    )
     assert masked.masks.shape == (4, 5, 8, 6)
 
 
@@ -114,7 +139,7 @@ def test_nothing_in_a_split_can_be_replaced():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"class_names": ("tumour",)}, "cohort: class_names: expected two or more"),
+        ({"class_names": ("tumour",)}, "class_names: expected two or more"),
         ({"class_names": ("tumour", "tumour")}, "class_names: expected two or more different"),
         ({"channel_names": ("T1",)}, r"cohort: train images: expected one channel for each"),
         (
@@ -127,7 +152,7 @@ def test_nothing_in_a_split_can_be_replaced():
         ),
         (
             {"test": split("c", labels=np.array([-1, 1, -1, 0]))},
-            "cohort: test labels: expected 0 to 1, found other labels in rows 0, 2",
+            "cohort: test labels: expected 0 to 1, found other labels in row 0; 2",
         ),
     ],
 )
@@ -139,7 +164,7 @@ def test_a_data_set_says_what_does_not_fit(parts, message):
 @pytest.mark.parametrize("later", ["validation", "test"])
 def test_a_subject_in_two_splits_is_refused(later):
     names = np.array(["x", "y", "a1", "z"])
-    with pytest.raises(DataError, match=f"no subject in two splits, found row 2 of {later}"):
+    with pytest.raises(DataError, match=f"no subject in two splits, found .*row 2 in {later}"):
         dataset(**{later: split("d", subjects=names)})
 
 
@@ -147,7 +172,7 @@ def test_a_subject_in_two_splits_is_refused(later):
 def test_an_identical_image_in_two_splits_is_refused(first, later):
     images = split("d").images.copy()
     images[3] = getattr(dataset(), first).images[0]
-    message = f"no identical image in two splits, found row 3 of {later} also in {first}"
+    message = f"no identical image in two splits, found row 0 in {first}, row 3 in {later}"
     with pytest.raises(DataError, match=message):
         dataset(**{later: split("c", images=images)})
 
@@ -167,8 +192,8 @@ def test_overlaps_of_official_splits_are_warned_about():
     published = _published()
     with pytest.warns(UserWarning, match="the official splits share") as caught:
         dataclasses.replace(published, name="same")
-    assert any("row 0 of validation also in train" in str(each.message) for each in caught)
-    assert any("row 3 of test also in train" in str(each.message) for each in caught)
+    assert any("row 1 in train, row 0 in validation" in str(each.message) for each in caught)
+    assert any("row 2 in train, row 3 in test" in str(each.message) for each in caught)
 
 
 def test_dropping_shared_images_leaves_the_test_set_alone():

@@ -8,11 +8,11 @@ from medlib.errors import DataError, UsageError
 from medlib.preprocessing import (
     crop_to_content,
     fit_to_square,
-    pad_to_square,
     resample_to_spacing,
     resize_image,
     resize_mask,
 )
+from medlib.preprocessing.geometry import pad_to_square
 
 SIDES = st.integers(2, 60)
 

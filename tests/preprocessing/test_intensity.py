@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from medlib.errors import DataError, UsageError
-from medlib.preprocessing import fit_normalisation, percentile_window, window
+from medlib.preprocessing import apply_window, fit_normalisation, percentile_window
 
 IMAGES = st.builds(
     lambda seed, spread: np.random.default_rng(seed).normal(spread, spread, (4, 5, 5, 2)),
@@ -16,19 +16,19 @@ IMAGES = st.builds(
 
 def test_a_window_maps_its_edges_to_black_and_white():
     hounsfield = np.array([-1000, -160, 40, 240, 3000])  # air, edge, centre, edge, metal
-    assert window(hounsfield, 40, 400) == pytest.approx([0, 0, 0.5, 1, 1])
+    assert apply_window(hounsfield, 40, 400) == pytest.approx([0, 0, 0.5, 1, 1])
 
 
 @pytest.mark.parametrize("width", [0, -1, np.nan, np.inf])
 def test_a_window_without_extent_is_refused(width):
     with pytest.raises(UsageError, match="width above 0"):
-        window(np.zeros(3), 0, width)
+        apply_window(np.zeros(3), 0, width)
 
 
 @given(IMAGES, st.floats(-100, 100), st.floats(1, 2000))
 def test_a_window_keeps_the_order_of_the_grey_values(images, centre, width):
     values = np.sort(images.ravel())
-    assert (np.diff(window(values, centre, width)) >= 0).all()
+    assert (np.diff(apply_window(values, centre, width)) >= 0).all()
 
 
 def test_one_bright_letter_does_not_squeeze_the_tissue():
@@ -38,7 +38,7 @@ def test_one_bright_letter_does_not_squeeze_the_tissue():
 
 
 def test_the_window_of_a_flat_image_can_be_used():
-    assert (window(np.full(9, 7.0), *percentile_window(np.full(9, 7.0))) == 0.5).all()
+    assert (apply_window(np.full(9, 7.0), *percentile_window(np.full(9, 7.0))) == 0.5).all()
 
 
 @given(IMAGES)
