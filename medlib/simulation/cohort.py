@@ -10,6 +10,7 @@ from joblib.externals.loky import get_reusable_executor
 from scipy import ndimage
 
 from medlib.errors import UsageError
+from medlib.progress import progress
 from medlib.simulation.anatomy import Head, Template, load_template, random_head, scanner_grid
 from medlib.simulation.scanner import SITES, acquire, random_scan
 from medlib.simulation.signal import TISSUE_NAMES
@@ -140,7 +141,7 @@ def simulate_cohort(
         )
         for number in range(n_subjects)
     )
-    for number, patient in enumerate(patients):
+    for number, patient in enumerate(progress(patients, n_subjects, "Simulating patients")):
         images[number], masks[number], rows_of_patient = patient
         rows += rows_of_patient
     if workers > 1:
