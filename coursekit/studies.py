@@ -160,10 +160,9 @@ def run_study(
     plan : Plan
     experiment : callable
         Takes a configuration and returns what :func:`coursekit.experiment.train_and_test` does.
-    backend : {"processes", "dask"}
     scheduler : str, optional
-        Address of a running Dask cluster, for the backend "dask". Its workers need this package
-        in the same version; they return records, and only this process writes files.
+        Address of a running Dask cluster to use instead of processes here. Its workers need this
+        package in the same version; they return records, and only this process writes files.
     jobs : int
         Processes, each with its share of the cores.
 
@@ -175,11 +174,11 @@ def run_study(
     Raises
     ------
     UsageError
-        If the backend cannot be used, or no scheduler with workers answers within seconds.
+        If no scheduler with workers answers within seconds.
     MedlibError
         If a record fails or a worker process dies. Finished records are kept.
     LedgerError
-        If the file of an earlier run is damaged, or records were tested on different images.
+        If records were tested on different images.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TimeRemainingColumn
@@ -189,16 +188,13 @@ def run_study(
     files.remove_partial(plan.folder)
     done = _finished(plan, say=console.print)
     missing = [config for config in plan.configs if _key(config) not in done]
-    if scheduler:
-        records = _on_cluster(experiment, missing, scheduler)
-    else:
-        records = _in_processes(experiment, missing, jobs)
+    start, where = (_on_cluster, scheduler) if scheduler else (_in_processes, jobs)
     columns = "{task.completed} of {task.total} records", BarColumn(), TimeRemainingColumn()
     quiet = not console.is_terminal
     with Progress(*columns, console=console, disable=quiet, speed_estimate_period=1e6) as bar:
         task = bar.add_task("", total=len(plan.configs), completed=len(done))
         try:
-            for record in records:
+            for record in start(experiment, missing, where):
                 key = _key(record["config"])
                 _write(plan.folder / f"{key}.json", plan, [record])
                 done[key] = record
@@ -230,7 +226,7 @@ def check_study(
     ----------
     plan : Plan
     n_records : int
-        The cheapest record (in seconds) of so many models, the cheapest model first.
+        The cheapest record (in seconds) of so many models, those of the costliest model last.
     experiment : callable
         As for :func:`run_study`.
 
@@ -250,10 +246,9 @@ def check_study(
         found = f"{len(missing)} missing or damaged, such as {missing[0]}" if missing else "none"
         advice = f"Run them: course study {plan.path.stem}"
         raise LedgerError(f"{plan.result}", expected="all records", found=found, advice=advice)
-    cheapest = {}
-    for record in sorted(done.values(), key=lambda record: record["seconds"]):
-        cheapest.setdefault(record["config"]["model"], record["config"])
-    chosen = list(cheapest.values())[:n_records]
+    by_cost = sorted(done.values(), key=lambda record: -record["seconds"])
+    cheapest = {record["config"]["model"]: record["config"] for record in by_cost}
+    chosen = list(cheapest.values())[-n_records:]
     again = _in_processes(experiment, chosen, jobs=2)  # the share of cores that run_study gives
     return [_compared(record, done[_key(record["config"])]) for record in again]
 
@@ -470,7 +465,7 @@ def _on_cluster(experiment: Callable, configs: list[dict], scheduler: str) -> It
     try:
         from distributed import Client, as_completed
 
-        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(scheduler, timeout=CONNECT_SECONDS)
         client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except (ImportError, OSError, ValueError) as error:
         expected = "dask and distributed installed, and a running cluster, like tcp://host:8786"
