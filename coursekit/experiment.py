@@ -1,10 +1,8 @@
 """One training and one test: what every record of a study is made by."""
 
 import functools
-from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from medlib.errors import UsageError
 
@@ -120,14 +118,8 @@ def _splits(name: str, test_seed: int | None) -> tuple:
     if name != "simbrain":
         return data.train, data.validation, data.test, data.class_names
     from medlib.datasets.simbrain import new_patients
+    from medlib.datasets.structure import join_splits
 
-    train = replace(
-        data.train,
-        images=np.concatenate([data.train.images, data.validation.images]),
-        labels=np.concatenate([data.train.labels, data.validation.labels]),
-        masks=None,
-        boxes=None,
-        subjects=np.concatenate([data.train.subjects, data.validation.subjects]),
-        table=pd.concat([data.train.table, data.validation.table], ignore_index=True),
-    )
+    images = join_splits(data)
+    train = images.all.take(images.given_split != "test")
     return train, None, new_patients(test_seed), data.class_names

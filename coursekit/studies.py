@@ -12,9 +12,11 @@ import itertools
 import json
 import os
 import platform
+import socket
 import threading
 import time
 import tomllib
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -114,7 +116,8 @@ def read_plan(path: str | Path) -> Plan:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(str(path), expected="a study in TOML", found=str(error)) from None
+        found = getattr(error, "strerror", None) or str(error)
+        raise UsageError(str(path), expected="a study in TOML", found=found) from None
     given = {}
     for key, value in content.items():
         is_section = key in ("data", "grid", "training") and isinstance(value, dict)
@@ -122,7 +125,7 @@ def read_plan(path: str | Path) -> Plan:
     rules = _rules(data_key="grid.data" if "grid.data" in given else "data.name")
     names = given.get("grid.data", [given.get("data.name")])
     optional = {"grid.n_train", "training.steps", "training.batch_size"}
-    optional |= set() if "simbrain" in names else {"data.test_seed"}
+    optional |= set() if "simbrain" in str(names) else {"data.test_seed"}
     for key in [*given, *sorted(set(rules) - optional)]:
         if key not in rules:
             raise UsageError(f"{path}: {key}", expected=f"one of the keys {', '.join(rules)}")
@@ -195,6 +198,8 @@ def run_study(
         task = bar.add_task("", total=len(plan.configs), completed=len(done))
         try:
             for record in start(experiment, missing, where):
+                if isinstance(record, MedlibError):
+                    raise record
                 key = _key(record["config"])
                 _write(plan.folder / f"{key}.json", plan, [record])
                 done[key] = record
@@ -250,7 +255,7 @@ def check_study(
     cheapest = {record["config"]["model"]: record["config"] for record in by_cost}
     chosen = list(cheapest.values())[-n_records:]
     again = _in_processes(experiment, chosen, jobs=2)  # the share of cores that run_study gives
-    return [_compared(record, done[_key(record["config"])]) for record in again]
+    return [_compared(record, done) for record in again]
 
 
 def load_study(name: str, data: str | None = None) -> Study | None:
@@ -377,7 +382,7 @@ def _finished(plan: Plan, *, say: Callable[[str], None] = lambda text: None) -> 
     """Return the sound records of a plan, gathered or not; say which have to be run again."""
     configs = {_key(config): config for config in plan.configs}
     found = {}
-    for path in [plan.result, *sorted(plan.folder.glob("*.json"))]:
+    for path in [plan.result, *sorted(plan.folder.glob("[!.]*.json"))]:
         try:
             records = _read(path)["records"] if path.is_file() else []
         except LedgerError as error:
@@ -426,8 +431,11 @@ def _write(path: Path, plan: Plan, records: list[dict]) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def _run_one(experiment: Callable, threads: int, config: dict) -> dict:
-    """Make one record, in a worker. One at a time in a process: TensorFlow's seed is global."""
+def _run_one(experiment: Callable, threads: int, config: dict) -> dict | MedlibError:
+    """Make one record, in a worker. One at a time in a process: TensorFlow's seed is global.
+
+    An error is returned: raised, it would take finished records with it that wait to be written.
+    """
     with _one_at_a_time:
         for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
             os.environ.setdefault(name, str(threads))  # read when TensorFlow is imported
@@ -436,7 +444,9 @@ def _run_one(experiment: Callable, threads: int, config: dict) -> dict:
             measured = experiment(config)
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
-            raise MedlibError(f"record {_key(config)}", found=found) from error
+            failure = MedlibError(f"record {_key(config)}", found=found)
+            failure.add_note(traceback.format_exc())
+            return failure
         seconds = round(time.perf_counter() - start, 1)
     record = {name: np.asarray(measured[name]).tolist() for name in _MEASURED}
     record["scores"] = np.round(record["scores"], 4).tolist()
@@ -464,14 +474,22 @@ def _on_cluster(experiment: Callable, configs: list[dict], scheduler: str) -> It
     """
     try:
         from distributed import Client, as_completed
+        from distributed.comm.addressing import get_address_host_port
 
+        # A plain connection first: a Client that fails to connect leaves a thread behind.
+        address = get_address_host_port(scheduler)
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
         client = Client(scheduler, timeout=CONNECT_SECONDS)
-        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except (ImportError, OSError, ValueError) as error:
         expected = "dask and distributed installed, and a running cluster, like tcp://host:8786"
         raise UsageError(f"scheduler {scheduler}", expected=expected, found=str(error)) from None
     with client:
-        run = partial(_run_one, experiment, min(client.nthreads().values()))
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        threads = client.nthreads().values()  # of each worker
+        if not threads:
+            raise UsageError(f"scheduler {scheduler}", expected="workers", found="none")
+        run = partial(_run_one, experiment, min(threads))
         # No list of the futures is kept: what nobody refers to is not run again if a worker dies.
         for future in as_completed(client.map(run, configs, pure=False)):
             record = future.result()
@@ -479,9 +497,12 @@ def _on_cluster(experiment: Callable, configs: list[dict], scheduler: str) -> It
             yield record
 
 
-def _compared(again: dict, recorded: dict) -> str:
+def _compared(again: dict | MedlibError, done: dict[str, dict]) -> str:
     """Say how a record that was run again differs; raise if it differs too much."""
+    if isinstance(again, MedlibError):
+        raise again
     key = _key(again["config"])
+    recorded = done[key]
     differing = [name for name in _MEASURED if again[name] != recorded[name]]
     if not differing:
         return f"{key}: equal"

@@ -135,6 +135,8 @@ def test_committed_plans_can_be_read(repository, name):
         ("test_seed = 7", "", "data.test_seed"),
         ('title = "A title"', "", "title"),
         ("[grid]", '[grid]\ndata = ["simbrain"]', "data.name"),
+        ("[grid]", "[grid]\ndata = 3", "data.name"),
+        ('[data]\nname = "simbrain"', "[grid]\ndata = 3\n[data]", "TOML"),
         ("[data]", "[data", "TOML"),
     ],
 )
@@ -144,6 +146,21 @@ def test_plan_with_a_mistake_names_file_and_key(folder, old, new, key):
     path.write_text(PLAN.replace(old, new))
     with pytest.raises(UsageError, match=rf"(?s)trial\.toml.*{key}"):
         studies.read_plan(path)
+
+
+def test_several_data_sets_each_with_its_own_test_patients(folder):
+    path = folder / "studies" / "trial.toml"
+    text = PLAN.replace('name = "simbrain"\n', "")
+    for value in ("3", '["simbrian"]'):
+        path.write_text(text.replace("[grid]", f"[grid]\ndata = {value}"))
+        with pytest.raises(UsageError, match=r"trial\.toml: grid\.data"):
+            studies.read_plan(path)
+    path.write_text(text.replace("[grid]", '[grid]\ndata = ["simbrain", "breastmnist"]'))
+    configs = studies.read_plan(path).configs
+    assert {(config["data"], config["test_seed"]) for config in configs} == {
+        ("simbrain", 7),
+        ("breastmnist", None),
+    }
 
 
 def test_section_that_is_no_table_is_named(folder):
@@ -200,7 +217,7 @@ def test_record_of_another_configuration_is_named_and_run_again(plan, tmp_path, 
 def test_damaged_record_is_named_and_run_again(plan, tmp_path, capsys, damage):
     with pytest.raises(MedlibError, match="simbrain-cnn-all-2.*no such weather"):
         run(plan, tmp_path / "log", fails="simbrain-cnn-all-2")
-    sound = {path.stem for path in plan.folder.glob("*.json")}
+    sound = {path.stem for path in plan.folder.glob("[!.]*.json")}
     victim = plan.folder / f"{min(sound)}.json"
     text = victim.read_text()
     content = json.loads(text)
@@ -223,7 +240,7 @@ def test_damaged_record_is_named_and_run_again(plan, tmp_path, capsys, damage):
 def test_records_with_other_test_images_are_refused_and_kept(plan, tmp_path):
     with pytest.raises(MedlibError):
         run(plan, tmp_path / "log", fails="simbrain-cnn-all-2")
-    victim = min(plan.folder.glob("*.json"))
+    victim = min(plan.folder.glob("[!.]*.json"))
     content = json.loads(victim.read_text())
     content["tests"]["simbrain"]["labels"][0] = 1
     victim.write_text(json.dumps(content))
@@ -235,7 +252,7 @@ def test_records_with_other_test_images_are_refused_and_kept(plan, tmp_path):
 def test_process_that_dies_is_one_error_and_finished_records_are_kept(plan, tmp_path):
     with pytest.raises(MedlibError, match="records are kept"):
         run(plan, tmp_path / "log", killed="simbrain-cnn-all-1", seconds=0.1)
-    finished = {path.stem for path in plan.folder.glob("*.json")}
+    finished = {path.stem for path in plan.folder.glob("[!.]*.json")}
     assert finished
     run(plan, tmp_path / "log", seconds=0.1)
     assert all(executions(tmp_path / "log")[key] == 1 for key in finished)
@@ -258,7 +275,7 @@ def start_study(plan, log, scheduler=None, **options):
 
 def wait_for_records(plan, count, process, limit=60):
     end = time.monotonic() + limit
-    while len(list(plan.folder.glob("*.json"))) < count:
+    while len(list(plan.folder.glob("[!.]*.json"))) < count:
         assert time.monotonic() < end, "no records"
         assert process.poll() is None, "the study has ended"
         time.sleep(0.02)
@@ -270,7 +287,7 @@ def test_killed_study_goes_on_with_what_is_missing(plan, tmp_path):
     wait_for_records(plan, 3, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    finished = {path.stem for path in plan.folder.glob("*.json")}
+    finished = {path.stem for path in plan.folder.glob("[!.]*.json")}
     assert 3 <= len(finished) < 12
     run(plan, log)
     assert len(whole(plan)["records"]) == 12
@@ -282,7 +299,7 @@ def test_interrupted_study_keeps_what_is_finished(plan, tmp_path):
     wait_for_records(plan, 3, process)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=30) != 0
-    assert 3 <= len(list(plan.folder.glob("*.json"))) < 12
+    assert 3 <= len(list(plan.folder.glob("[!.]*.json"))) < 12
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +327,7 @@ def test_cluster_runs_nothing_twice_after_a_restart(plan, tmp_path, cluster):
     wait_for_records(plan, 4, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    finished = {path.stem for path in plan.folder.glob("*.json")}
+    finished = {path.stem for path in plan.folder.glob("[!.]*.json")}
     before = executions(log)
     assert 4 <= len(finished) < 12
     studies.run_study(plan, experiment=fake(log), scheduler=cluster.scheduler_address)
@@ -371,6 +388,16 @@ def test_check_accepts_small_differences_and_refuses_large_ones(plan, tmp_path):
         studies.check_study(plan, experiment=changed(3.0))
     with pytest.raises(LedgerError, match="other steps"):
         studies.check_study(plan, experiment=lambda config: exact(config) | {"steps": 7})
+
+
+def test_check_of_a_record_that_fails_names_it(plan, tmp_path):
+    run(plan, tmp_path / "log")
+    broken = fake(tmp_path / "again", fails="simbrain-classical-100-0")
+    with pytest.raises(MedlibError, match="no such weather") as failure:
+        studies.check_study(
+            plan, 2, experiment=lambda config: broken(config | {"seed": 0, "n_train": 100})
+        )
+    assert "RuntimeError" in failure.value.__notes__[0]  # the worker's traceback, for --debug
 
 
 def test_check_refuses_a_result_that_is_not_what_the_plan_says(plan, tmp_path):
