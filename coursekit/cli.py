@@ -102,6 +102,35 @@ def links(
         print(f"{path.relative_to(root)}: stamped")
 
 
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A study: studies/NAME.toml.")],
+    backend: Annotated[
+        str, typer.Option(help="processes, or dask with --scheduler.")
+    ] = "processes",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a running Dask cluster, tcp://host:8786.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 2,
+    check: Annotated[
+        int, typer.Option(help="Only run so many finished records again, and compare them.")
+    ] = 0,
+) -> None:
+    """Run what is missing of a study, and write results/studies/NAME.json."""
+    from coursekit import studies
+    from coursekit.source import repository_root
+    from medlib.errors import UsageError
+
+    if (backend, bool(scheduler)) not in (("processes", False), ("dask", True)):
+        expected = "processes, or dask and a --scheduler"
+        raise UsageError("--backend", expected=expected, found=f"{backend}, {scheduler}")
+    plan = studies.read_plan(repository_root() / "studies" / f"{name}.toml")
+    if check:
+        print(*studies.check_study(plan, check), sep="\n")
+    else:
+        print(studies.run_study(plan, scheduler=scheduler, jobs=jobs))
+
+
 def main() -> None:
     """Run the command; exit codes as those of ``medlib``."""
     run_app(app, "course")

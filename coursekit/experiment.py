@@ -1,0 +1,125 @@
+"""One training and one test: what every record of a study is made by."""
+
+import functools
+
+import numpy as np
+
+from medlib.errors import UsageError
+
+
+def train_and_test(config: dict) -> dict:
+    """Train one model on some of the training subjects, and score all test images.
+
+    Parameters
+    ----------
+    config : dict
+        ``data``, ``test_seed`` (of simbrain's new patients), ``model``, ``n_train`` (images, or
+        "all"), ``seed``, and for networks ``steps`` and ``batch_size``; None: the recipe's own.
+        Models with one seed are trained on the same subjects, and a larger ``n_train`` adds
+        subjects to those of a smaller one.
+
+    Returns
+    -------
+    dict
+        ``labels``, ``subjects`` and ``scores`` of the test images (higher: more likely class 1),
+        and of the training ``n_images``, ``n_subjects`` and ``steps`` (None without steps).
+
+    Raises
+    ------
+    UsageError
+        If the set has more than two classes, or fewer training images than ``n_train``.
+    """
+    train, validation, test, class_names = _splits(config["data"], config["test_seed"])
+    if len(class_names) != 2:
+        raise UsageError(config["data"], expected="two classes", found=f"{len(class_names)}")
+    for_subjects, for_network = np.random.SeedSequence(config["seed"]).spawn(2)
+    if config["n_train"] != "all":
+        generator = np.random.default_rng(for_subjects)
+        n_images = config["n_train"]
+        train = train.take(choose_images(train.subjects, train.labels, n_images, generator))
+    if config["model"] == "classical":
+        from medlib.models.classical import build_classical
+
+        model = build_classical().fit(train.images, train.labels)
+        scores, steps = model.decision_function(test.images), None
+    else:
+        seed = int(for_network.generate_state(1)[0])
+        scores, steps = _network_scores(config, train, validation, test, class_names, seed=seed)
+    trained_on = {"n_images": len(train), "n_subjects": len(np.unique(train.subjects))}
+    tested_on = {"labels": test.labels, "subjects": test.subjects}
+    return tested_on | {"scores": scores, "steps": steps} | trained_on
+
+
+def choose_images(
+    subjects: np.ndarray, labels: np.ndarray, n_images: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw whole subjects until there are about so many images, classes balanced as in the whole.
+
+    Subjects of each class are put into a random order and spread evenly over one queue; its first
+    ones are taken. So a larger ``n_images`` with an equal generator adds subjects and drops none.
+
+    Parameters
+    ----------
+    subjects : ndarray of str, shape (n,)
+    labels : ndarray of int, shape (n,)
+        A subject with several labels counts for the highest.
+    n_images : int
+        Of all numbers of images that whole subjects give, the nearest is taken.
+    generator : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of int
+        The rows chosen, in ascending order.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer images.
+    """
+    if n_images > len(labels):
+        raise UsageError("grid.n_train", expected=f"at most {len(labels)}", found=str(n_images))
+    names, subject_of, sizes = np.unique(subjects, return_inverse=True, return_counts=True)
+    label = np.zeros(len(names), dtype=np.int64)
+    np.maximum.at(label, subject_of, labels)
+    place = np.empty(len(names))  # in the queue, from 0 to 1
+    for each in np.unique(label):
+        members = generator.permutation(np.flatnonzero(label == each))
+        place[members] = (np.arange(len(members)) + generator.random()) / len(members)
+    queue = np.argsort(place)
+    n_subjects = np.abs(np.cumsum(sizes[queue]) - n_images).argmin() + 1
+    return np.flatnonzero(np.isin(subject_of, queue[:n_subjects]))
+
+
+def _network_scores(config, train, validation, test, class_names, *, seed: int):
+    """Return the probability of class 1 for each test image, and the number of training steps."""
+    from medlib import models, tasks, training
+
+    task = tasks.Classification(class_names)
+    image_shape = train.images.shape[1:]
+    training.set_seed(seed)
+    network = models.build(config["model"], image_shape, task, seed=seed)
+    settings = training.recipe(config["model"], n_images=len(train), image_size=image_shape[0])
+    settings["batch_size"] = min(config["batch_size"] or settings["batch_size"], len(train))
+    steps_an_epoch = len(train) // settings["batch_size"]
+    if config["steps"]:
+        settings["epochs"] = max(1, round(config["steps"] / steps_an_epoch))
+    training.fit(network, train, validation, task=task, seed=seed, **settings)
+    scores = training.predict(network, test.images, task)[:, 1]
+    return scores, settings["epochs"] * steps_an_epoch
+
+
+@functools.lru_cache(maxsize=2)  # a worker makes many records of one set
+def _splits(name: str, test_seed: int | None) -> tuple:
+    """Return training, validation (None: nothing is chosen by it), test and the class names."""
+    from medlib import datasets
+
+    data = datasets.load(name)
+    if name != "simbrain":
+        return data.train, data.validation, data.test, data.class_names
+    from medlib.datasets.simbrain import new_patients
+    from medlib.datasets.structure import join_splits
+
+    images = join_splits(data)
+    train = images.all.take(images.given_split != "test")
+    return train, None, new_patients(test_seed), data.class_names

@@ -1,0 +1,529 @@
+"""Studies: experiments with many seeds, too long for a lesson, that claims rest on.
+
+``studies/NAME.toml`` says what to compare. Every combination in its ``[grid]`` is one record: one
+training and one test, see :func:`coursekit.experiment.train_and_test`. ``course study NAME`` runs
+the records that are missing and keeps each, as soon as it is there, in
+``results/studies/NAME.records/``, beside the file they become: no command cleans that folder up, so
+a study that is killed loses only what was running. The last record gathers all of them into
+``results/studies/NAME.json``.
+"""
+
+import itertools
+import json
+import os
+import platform
+import socket
+import threading
+import time
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from coursekit.experiment import train_and_test
+from medlib import datasets, files, models
+from medlib.errors import LedgerError, MedlibError, UsageError
+from medlib.evaluation import statistics
+
+CONNECT_SECONDS = 5
+AUC_TOLERANCE, LEAST_CORRELATION = 0.03, 0.95  # of a record run again on another machine
+_TEST = ("labels", "subjects")
+_MEASURED = (*_TEST, "scores", "n_images", "n_subjects", "steps")
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``studies/NAME.toml`` says.
+
+    Parameters
+    ----------
+    path : Path
+    title, question : str
+    configs : list of dict
+        One a record: ``data``, ``test_seed``, ``model``, ``n_train``, ``seed``, ``steps``,
+        ``batch_size``; None where the file says nothing. All of one seed come before the next.
+    """
+
+    path: Path
+    title: str
+    question: str
+    configs: list[dict]
+
+    @property
+    def result(self) -> Path:
+        """Where the finished study is kept."""
+        return self.path.parents[1] / "results" / "studies" / f"{self.path.stem}.json"
+
+    @property
+    def folder(self) -> Path:
+        """Where finished records are kept until all are there."""
+        return self.result.with_suffix(".records")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study on one data set, as arrays.
+
+    Parameters
+    ----------
+    title, question, data : str
+    labels : ndarray of int, shape (n,)
+        Of the test images, 0 or 1.
+    subjects : ndarray of str, shape (n,)
+        Whose test images they are.
+    scores : dict of (model, n_train) to ndarray, shape (seeds, n)
+        ``n_train`` is a number of images or "all".
+    records : DataFrame
+        One row a training: ``model``, ``n_train``, ``seed``, ``n_images``, ``n_subjects``,
+        ``steps``, ``seconds``.
+    """
+
+    title: str
+    question: str
+    data: str
+    labels: np.ndarray
+    subjects: np.ndarray
+    scores: dict[tuple, np.ndarray]
+    records: pd.DataFrame
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read what a study is to compare.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``studies/NAME.toml`` in a checkout.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UsageError
+        If it is not there, or a key is unknown, missing or has an impossible value.
+    """
+    path = Path(path).resolve()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        found = getattr(error, "strerror", None) or str(error)
+        raise UsageError(str(path), expected="a study in TOML", found=found) from None
+    given = {}
+    for key, value in content.items():
+        is_section = key in ("data", "grid", "training") and isinstance(value, dict)
+        given |= {f"{key}.{name}": v for name, v in value.items()} if is_section else {key: value}
+    rules = _rules(data_key="grid.data" if "grid.data" in given else "data.name")
+    names = given.get("grid.data", [given.get("data.name")])
+    optional = {"grid.n_train", "training.steps", "training.batch_size"}
+    optional |= set() if "simbrain" in str(names) else {"data.test_seed"}
+    for key in [*given, *sorted(set(rules) - optional)]:
+        if key not in rules:
+            raise UsageError(f"{path}: {key}", expected=f"one of the keys {', '.join(rules)}")
+        expected, allows = rules[key]
+        value = given.get(key)
+        values = value if key.startswith("grid.") else [value]
+        several = isinstance(values, list) and len(set(map(str, values))) == len(values) > 0
+        if not (several and all(allows(each) for each in values)):
+            expected = f"a list, nothing twice, of {expected}" if values is value else expected
+            raise UsageError(f"{path}: {key}", expected=expected, found=repr(value))
+    configs = []
+    for seed, n_train, data, model in itertools.product(
+        given["grid.seed"], given.get("grid.n_train", ["all"]), names, given["grid.model"]
+    ):
+        config = {"data": data, "model": model, "n_train": n_train, "seed": seed}
+        config["test_seed"] = given["data.test_seed"] if data == "simbrain" else None
+        config |= {name: given.get(f"training.{name}") for name in ("steps", "batch_size")}
+        configs.append(config)
+    return Plan(path, given["title"], given["question"], configs)
+
+
+def run_study(
+    plan: Plan,
+    *,
+    experiment: Callable[[dict], dict] = train_and_test,
+    scheduler: str | None = None,
+    jobs: int = 2,
+) -> Path:
+    """Run the records that are missing, and gather all into one file.
+
+    A record that is damaged, or whose configuration has changed, is named and run again.
+
+    Parameters
+    ----------
+    plan : Plan
+    experiment : callable
+        Takes a configuration and returns what :func:`coursekit.experiment.train_and_test` does.
+    scheduler : str, optional
+        Address of a running Dask cluster to use instead of processes here. Its workers need this
+        package in the same version; they return records, and only this process writes files.
+    jobs : int
+        Processes, each with its share of the cores.
+
+    Returns
+    -------
+    Path
+        The file written, ``results/studies/NAME.json``.
+
+    Raises
+    ------
+    UsageError
+        If no scheduler with workers answers within seconds.
+    MedlibError
+        If a record fails or a worker process dies. Finished records are kept.
+    LedgerError
+        If records were tested on different images.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    files.remove_partial(plan.folder)
+    done = _finished(plan, say=console.print)
+    missing = [config for config in plan.configs if _key(config) not in done]
+    start, where = (_on_cluster, scheduler) if scheduler else (_in_processes, jobs)
+    columns = "{task.completed} of {task.total} records", BarColumn(), TimeRemainingColumn()
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, disable=quiet, speed_estimate_period=1e6) as bar:
+        task = bar.add_task("", total=len(plan.configs), completed=len(done))
+        try:
+            for record in start(experiment, missing, where):
+                if isinstance(record, MedlibError):
+                    raise record
+                key = _key(record["config"])
+                _write(plan.folder / f"{key}.json", plan, [record])
+                done[key] = record
+                bar.advance(task)
+                console.print(f"{len(done)}/{len(plan.configs)} {key}: {record['seconds']:.0f} s")
+        except MedlibError:
+            raise
+        except Exception as error:  # a worker or the cluster died; each backend has its own errors
+            found = f"{type(error).__name__}: {error}"
+            advice = "Finished records are kept: start the study again"
+            raise MedlibError(f"{plan.path}", found=found, advice=advice) from error
+    _write(plan.result, plan, [done[_key(config)] for config in plan.configs])
+    for config in plan.configs:
+        (plan.folder / f"{_key(config)}.json").unlink(missing_ok=True)
+    with suppress(OSError):  # it holds records that are not in the plan any more
+        plan.folder.rmdir()
+    return plan.result
+
+
+def check_study(
+    plan: Plan, n_records: int = 1, *, experiment: Callable[[dict], dict] = train_and_test
+) -> list[str]:
+    """Run some records of a finished study again, and compare them with the committed ones.
+
+    The same machine gives equal scores. Another one may not, because sums are taken in another
+    order: accepted are an AUC within 0.03 and a correlation of the scores of 0.95 or more.
+
+    Parameters
+    ----------
+    plan : Plan
+    n_records : int
+        The cheapest record (in seconds) of so many models, those of the costliest model last.
+    experiment : callable
+        As for :func:`run_study`.
+
+    Returns
+    -------
+    list of str
+        What was compared, a line a record.
+
+    Raises
+    ------
+    LedgerError
+        If a record differs, or is missing, or its configuration is no longer the plan's.
+    """
+    done = _finished(plan)
+    missing = [_key(config) for config in plan.configs if _key(config) not in done]
+    if missing or not plan.result.is_file():
+        found = f"{len(missing)} missing or damaged, such as {missing[0]}" if missing else "none"
+        advice = f"Run them: course study {plan.path.stem}"
+        raise LedgerError(f"{plan.result}", expected="all records", found=found, advice=advice)
+    by_cost = sorted(done.values(), key=lambda record: -record["seconds"])
+    cheapest = {record["config"]["model"]: record["config"] for record in by_cost}
+    chosen = list(cheapest.values())[-n_records:]
+    again = _in_processes(experiment, chosen, jobs=2)  # the share of cores that run_study gives
+    return [_compared(record, done) for record in again]
+
+
+def load_study(name: str, data: str | None = None) -> Study | None:
+    """Load a finished study for a lesson.
+
+    Parameters
+    ----------
+    name : str
+    data : str, optional
+        Which data set, for a study of several.
+
+    Returns
+    -------
+    Study or None
+        None where the package is installed without its repository: studies are not part of it.
+
+    Raises
+    ------
+    UsageError
+        If there is no such study, or no such data set in it.
+    LedgerError
+        If its file is damaged.
+    """
+    folder = Path(__file__).resolve().parents[1] / "results" / "studies"
+    if not folder.is_dir():
+        return None
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in folder.glob("*.json")))
+        raise UsageError(f"study {name!r}", expected=f"a finished one: {known}")
+    content = _read(path)
+    data = data or next(iter(content["tests"]))
+    if data not in content["tests"]:
+        raise UsageError("data", expected=f"one of {', '.join(content['tests'])}", found=data)
+    records = pd.DataFrame([record["config"] | record for record in content["records"]])
+    records = records[records["data"] == data].drop(columns=["config", "versions", *_TEST])
+    by_training = records.groupby(["model", "n_train"], sort=False)["scores"]
+    return Study(
+        content["title"],
+        content["question"],
+        data,
+        labels=np.array(content["tests"][data]["labels"]),
+        subjects=np.array(content["tests"][data]["subjects"]),
+        scores={training: np.stack(list(scores)) for training, scores in by_training},
+        records=records.drop(columns="scores").reset_index(drop=True),
+    )
+
+
+def compare(
+    study: Study, first: str, second: str, *, at: int | str = "all", n_resamples: int = 2000
+) -> statistics.Interval:
+    """Return by how much the first model's AUC is higher than the second's, mean over seeds.
+
+    Parameters
+    ----------
+    study : Study
+    first, second : str
+        Models; for each seed they were trained on the same subjects.
+    at : int or str
+        Number of training images.
+    n_resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Interval
+        95 %, over seeds and test subjects together.
+    """
+    pair = np.stack([study.scores[first, at], study.scores[second, at]], axis=-1)
+
+    def difference(labels, scores):
+        return _auc(labels, scores[:, 0]) - _auc(labels, scores[:, 1])
+
+    return _interval(study, difference, pair, n_resamples)
+
+
+def table(study: Study, *, n_resamples: int = 2000) -> pd.DataFrame:
+    """Return the AUC of each model at each size, and what each gains over the first model.
+
+    Parameters
+    ----------
+    study : Study
+    n_resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``n_train``, ``what`` ("cnn" or "cnn - classical"), ``value`` (mean over seeds) and
+        its 95 % interval over seeds and test subjects together, ``low`` and ``high``.
+    """
+    baseline = next(iter(study.scores))[0]
+    rows = []
+    for (model, size), scores in study.scores.items():
+        rows.append((size, model, _interval(study, _auc, scores, n_resamples)))
+        if model != baseline:
+            gain = compare(study, model, baseline, at=size, n_resamples=n_resamples)
+            rows.append((size, f"{model} - {baseline}", gain))
+    rows = [(size, what, auc.value, auc.low, auc.high) for size, what, auc in rows]
+    return pd.DataFrame(rows, columns=["n_train", "what", "value", "low", "high"])
+
+
+def _rules(*, data_key: str) -> dict[str, tuple[str, Callable]]:
+    """Return the keys of a plan, and what each value must be: in words, and as a test."""
+
+    def one_of(names):
+        return f"one of {', '.join(names)}", lambda value: value in names
+
+    text = "a text", lambda value: isinstance(value, str)
+    count = "a whole number from 1", lambda value: type(value) is int and value >= 1
+    seed = "a whole number from 0", lambda value: type(value) is int and value >= 0
+    size = f"{count[0]} or 'all'", lambda value: value == "all" or count[1](value)
+    rules = {"title": text, "question": text, data_key: one_of(datasets.names())}
+    rules |= {"data.test_seed": seed, "grid.model": one_of(("classical", *models.NAMES))}
+    rules |= {"grid.n_train": size, "grid.seed": seed}
+    return rules | {"training.steps": count, "training.batch_size": count}
+
+
+def _key(config: dict) -> str:
+    return "-".join(str(config[name]) for name in ("data", "model", "n_train", "seed"))
+
+
+def _finished(plan: Plan, *, say: Callable[[str], None] = lambda text: None) -> dict[str, dict]:
+    """Return the sound records of a plan, gathered or not; say which have to be run again."""
+    configs = {_key(config): config for config in plan.configs}
+    found = {}
+    for path in [plan.result, *sorted(plan.folder.glob("[!.]*.json"))]:
+        try:
+            records = _read(path)["records"] if path.is_file() else []
+        except LedgerError as error:
+            say(f"{error}; run again")
+            continue
+        for record in records:
+            key = _key(record["config"])
+            if record["config"] == configs.get(key):
+                found[key] = record
+            elif key in configs:
+                say(f"{path}: {key} had another configuration; run again")
+    return found
+
+
+def _read(path: Path) -> dict:
+    """Read one record or all, and give each the labels and subjects that it was tested on."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for record in content["records"]:
+            record |= content["tests"][record["config"]["data"]]
+            rows = np.array([record["labels"], record["scores"]], dtype=float)
+            if not np.isfinite(rows).all() or rows.shape != (2, len(record["subjects"])):
+                raise ValueError(f"{_key(record['config'])} without a score for each test image")
+            if not {"seconds", "versions", *_MEASURED} < set(record):
+                raise ValueError(f"{_key(record['config'])} with fields missing")
+    except (ValueError, KeyError, TypeError) as error:
+        expected = "what `course study` writes"
+        raise LedgerError(f"{path}", expected=expected, found=f"damage ({error})") from None
+    return content
+
+
+def _write(path: Path, plan: Plan, records: list[dict]) -> None:
+    """Write one record or all: test labels and subjects once, then a line a record."""
+    tests, lines = {}, []
+    for record in records:
+        test = {name: record[name] for name in _TEST}
+        if tests.setdefault(record["config"]["data"], test) != test:
+            found = "other test images than the records before"
+            advice = f"Were versions mixed? To start anew, delete {plan.folder} and {plan.result}"
+            raise LedgerError(f"record {_key(record['config'])}", found=found, advice=advice)
+        rest = {name: value for name, value in record.items() if name not in _TEST}
+        lines.append(json.dumps(rest, sort_keys=True))
+    head = json.dumps({"title": plan.title, "question": plan.question, "tests": tests})[:-1]
+    with files.replacing(path) as unfinished:
+        text = head + ',\n"records": [\n' + ",\n".join(lines) + "\n]}\n"
+        unfinished.write_text(text, encoding="utf-8")
+
+
+def _run_one(experiment: Callable, threads: int, config: dict) -> dict | MedlibError:
+    """Make one record, in a worker. One at a time in a process: TensorFlow's seed is global.
+
+    An error is returned: raised, it would take finished records with it that wait to be written.
+    """
+    with _one_at_a_time:
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+            os.environ.setdefault(name, str(threads))  # read when TensorFlow is imported
+        start = time.perf_counter()
+        try:
+            measured = experiment(config)
+        except Exception as error:
+            found = f"{type(error).__name__}: {error}"
+            failure = MedlibError(f"record {_key(config)}", found=found)
+            failure.add_note(traceback.format_exc())
+            return failure
+        seconds = round(time.perf_counter() - start, 1)
+    record = {name: np.asarray(measured[name]).tolist() for name in _MEASURED}
+    record["scores"] = np.round(record["scores"], 4).tolist()
+    versions = {"python": platform.python_version()}
+    for package in ("keras", "tensorflow", "tensorflow-cpu", "numpy", "medlib"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[package.removesuffix("-cpu")] = metadata.version(package)
+    return {"config": config, "versions": versions, "seconds": seconds} | record
+
+
+def _in_processes(experiment: Callable, configs: list[dict], jobs: int) -> Iterator[dict]:
+    import joblib
+
+    run = joblib.delayed(partial(_run_one, experiment, max(1, joblib.cpu_count() // jobs)))
+    # Without batches: each record is here, and on disk, as soon as it is finished.
+    parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
+    yield from parallel(run(config) for config in configs)
+
+
+def _on_cluster(experiment: Callable, configs: list[dict], scheduler: str) -> Iterator[dict]:
+    """Yield records from a Dask cluster, which gives those of a lost worker to another one.
+
+    These are distributed's own futures, because joblib's Dask backend waits for ever for a record
+    whose workers died too often, where distributed raises KilledWorker.
+    """
+    try:
+        from distributed import Client, as_completed
+        from distributed.comm.addressing import get_address_host_port
+
+        # A plain connection first: a Client that fails to connect leaves a thread behind.
+        address = get_address_host_port(scheduler)
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
+        client = Client(scheduler, timeout=CONNECT_SECONDS)
+    except (ImportError, OSError, ValueError) as error:
+        expected = "dask and distributed installed, and a running cluster, like tcp://host:8786"
+        raise UsageError(f"scheduler {scheduler}", expected=expected, found=str(error)) from None
+    with client:
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        threads = client.nthreads().values()  # of each worker
+        if not threads:
+            raise UsageError(f"scheduler {scheduler}", expected="workers", found="none")
+        run = partial(_run_one, experiment, min(threads))
+        # No list of the futures is kept: what nobody refers to is not run again if a worker dies.
+        for future in as_completed(client.map(run, configs, pure=False)):
+            record = future.result()
+            future.release()
+            yield record
+
+
+def _compared(again: dict | MedlibError, done: dict[str, dict]) -> str:
+    """Say how a record that was run again differs; raise if it differs too much."""
+    if isinstance(again, MedlibError):
+        raise again
+    key = _key(again["config"])
+    recorded = done[key]
+    differing = [name for name in _MEASURED if again[name] != recorded[name]]
+    if not differing:
+        return f"{key}: equal"
+    found = f"other {', '.join(differing)}"
+    if differing == ["scores"]:
+        labels = np.array(recorded["labels"])
+        auc, before = (_auc(labels, np.array(each["scores"])) for each in (again, recorded))
+        correlation = np.corrcoef(again["scores"], recorded["scores"])[0, 1]
+        found = f"AUC {auc:.3f} (recorded {before:.3f}), correlation of scores {correlation:.3f}"
+        if abs(auc - before) <= AUC_TOLERANCE and correlation >= LEAST_CORRELATION:
+            return f"{key}: {found}"
+    expected = f"an AUC within {AUC_TOLERANCE}, a correlation of {LEAST_CORRELATION} or more"
+    advice = f"Recorded with {recorded['versions']}, now {again['versions']}"
+    raise LedgerError(f"record {key}", expected=expected, found=found, advice=advice)
+
+
+def _interval(study: Study, statistic: Callable, scores: np.ndarray, n_resamples: int):
+    return statistics.crossed_bootstrap(
+        statistic, study.labels, scores, subjects=study.subjects, n_resamples=n_resamples
+    )
+
+
+def _auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    return statistics.area_under_curve(labels == 1, scores)
