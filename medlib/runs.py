@@ -29,7 +29,7 @@ from medlib.datasets.structure import Split, image_hashes
 from medlib.errors import DataError, MedlibError, RunError, UsageError
 from medlib.evaluation import statistics
 from medlib.files import remove_partial, replacing
-from medlib.preprocessing import fold_by_subject
+from medlib.preprocessing import fold_by_subject, split_by_subject
 
 CONFIG, CHECKPOINT = "config.json", "checkpoint.npz"
 HISTORY, METRICS, PREDICTIONS = "history.csv", "metrics.json", "predictions.csv"
@@ -294,7 +294,7 @@ def load_model(path: str | Path):
     if not isinstance(network, keras.Model):
         raise RunError(str(path), expected="a Keras model", found=type(network).__name__)
     for weight in network.weights:
-        if not np.isfinite(np.asarray(weight)).all():
+        if not np.isfinite(weight.numpy()).all():
             raise RunError(
                 str(path),
                 expected="finite weights",
@@ -480,7 +480,7 @@ def _plan(images: Images, *, folds: int, seeds: int, seed: int) -> list[Member]:
         ]
     split_of = images.given_split
     if split_of is None:
-        split_of = images.deal(seed=SPLIT_SEED)
+        split_of = split_by_subject(images.groups, images.all.labels, seed=SPLIT_SEED)
     rows = {name: everything[split_of == name] for name in ("train", "validation", "test")}
     return [
         Member(

@@ -64,9 +64,13 @@ def tiny_network():
 
 
 def trained(images, out, **settings):
-    return runs.train(
-        str(images), out, **{"image_size": 12, "epochs": EPOCHS, "folds": FOLDS} | settings
-    )
+    settings = {"image_size": 12, "epochs": EPOCHS, "folds": FOLDS} | settings
+    return runs.train(str(images), out, **settings)
+
+
+def read_pixels(paths):
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    return pixels[..., np.newaxis].astype(np.float32) / 255
 
 
 @pytest.fixture(scope="module")

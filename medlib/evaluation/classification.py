@@ -26,12 +26,13 @@ def report(
     *,
     threshold: float = 0.5,
     subjects: np.ndarray | None = None,
+    majority: int | None = None,
 ) -> pd.DataFrame:
     """Measure a classifier: every metric with its 95 % interval and the number of images behind it.
 
-    Two classes give AUC, accuracy, balanced accuracy, sensitivity (of class 1) and specificity;
-    more give the macro one-versus-rest AUC, accuracy, balanced accuracy and every class's
-    sensitivity. The last row is the accuracy of always answering the commonest class.
+    Two classes give AUC, accuracy, balanced accuracy, sensitivity and specificity for class 1,
+    which is named; more give the macro one-versus-rest AUC, accuracy, balanced accuracy and every
+    class's sensitivity. The last row is the accuracy of always answering the commonest class.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ def report(
     subjects : ndarray of str, shape (n,), optional
         Whose image each is. If several images share a subject, intervals come from a bootstrap
         over subjects, otherwise from DeLong (AUC) and Wilson (proportions).
+    majority : int, optional
+        Index of the class that was commonest in training; by default the commonest here.
 
     Returns
     -------
@@ -65,7 +68,9 @@ def report(
             found=f"only {class_names[labels[0]]!r}",
             advice="Metrics compare classes; add images of another class",
         )
-    metrics = _independent_metrics(labels, probabilities, class_names, threshold)
+    if majority is None:
+        majority = int(np.bincount(labels).argmax())
+    metrics = _independent_metrics(labels, probabilities, class_names, threshold, majority)
     if subjects is not None:
         subjects = np.asarray(subjects)
         if len(subjects) != len(labels):
@@ -73,7 +78,7 @@ def report(
                 "subjects", expected=f"{len(labels)}, one an image", found=str(len(subjects))
             )
         if len(np.unique(subjects)) < len(labels):
-            metrics = _clustered(metrics, labels, probabilities, threshold, subjects)
+            metrics = _clustered(metrics, labels, probabilities, threshold, subjects, majority)
     rows = [(name, found.value, found.low, found.high, found.n) for name, found in metrics.items()]
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
@@ -98,23 +103,6 @@ def predicted_labels(probabilities: np.ndarray, *, threshold: float = 0.5) -> np
     if probabilities.ndim == 2:
         probabilities = probabilities[:, -1]
     return (probabilities >= threshold).astype(np.int64)
-
-
-def majority_baseline(labels: np.ndarray) -> Interval:
-    """Return the accuracy of always answering the commonest class of these labels.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (n,)
-
-    Returns
-    -------
-    Interval
-    """
-    labels = np.asarray(labels)
-    if len(labels) == 0:
-        raise DataError("labels", expected="at least one", found="none")
-    return wilson_interval(int(np.bincount(labels).max()), len(labels))
 
 
 def confusion_matrix(
@@ -148,7 +136,11 @@ def confusion_matrix(
 
 
 def _independent_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, ...], threshold: float
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: tuple[str, ...],
+    threshold: float,
+    majority: int,
 ) -> dict[str, Interval]:
     correct = predicted_labels(probabilities, threshold=threshold) == labels
     recalls = [
@@ -157,17 +149,22 @@ def _independent_metrics(
     ]
     if probabilities.ndim == 1:
         auc = {"AUC": auc_interval(labels, probabilities)}
-        by_class = {"sensitivity": recalls[1], "specificity": recalls[0]}
+        by_class = {
+            f"sensitivity ({class_names[1]})": recalls[1],
+            f"specificity ({class_names[1]})": recalls[0],
+        }
     else:
         auc = {"macro AUC": macro_auc_interval(labels, probabilities)}
         by_class = {
-            f"sensitivity {name}": recall for name, recall in zip(class_names, recalls, strict=True)
+            f"sensitivity ({name})": recall
+            for name, recall in zip(class_names, recalls, strict=True)
         }
     overall = {
         "accuracy": wilson_interval(int(correct.sum()), len(labels)),
         "balanced accuracy": mean_of_proportions(recalls),
     }
-    return auc | overall | by_class | {"majority-class accuracy": majority_baseline(labels)}
+    constant = wilson_interval(int((labels == majority).sum()), len(labels))
+    return auc | overall | by_class | {"majority-class accuracy": constant}
 
 
 def _clustered(
@@ -176,10 +173,11 @@ def _clustered(
     probabilities: np.ndarray,
     threshold: float,
     subjects: np.ndarray,
+    majority: int,
 ) -> dict[str, Interval]:
     """Replace the intervals by those of a bootstrap that draws whole subjects."""
     n_classes = 2 if probabilities.ndim == 1 else probabilities.shape[1]
-    majority = np.bincount(labels).argmax()
+    present = np.isin(np.arange(n_classes), labels)
 
     def statistic(labels, probabilities):
         correct = predicted_labels(probabilities, threshold=threshold) == labels
@@ -189,7 +187,8 @@ def _clustered(
         else:
             aucs = [area_under_curve(labels == c, probabilities[:, c]) for c in range(n_classes)]
             auc, by_class = _mean_defined(aucs), recalls
-        balanced = _mean_defined(recalls)
+        # A class that this resample happens to miss leaves it undefined, not the others' recall.
+        balanced = recalls[present].mean()
         return np.array([auc, correct.mean(), balanced, *by_class, (labels == majority).mean()])
 
     values = bootstrap_values(

@@ -108,7 +108,12 @@ def macro_auc_interval(
 
 
 def auc_test(
-    labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95
+    labels: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    subjects: np.ndarray | None = None,
+    confidence: float = 0.95,
 ) -> PairedTest:
     """Compare two areas under the ROC curve measured on the same images: DeLong's paired test.
 
@@ -117,6 +122,9 @@ def auc_test(
     labels : ndarray of 0 and 1, shape (n,)
     first, second : ndarray, shape (n,)
         The two models' scores for the same images, in the same order.
+    subjects : ndarray, shape (n,), optional
+        Whose image each is: the errors of one subject's images go together, and a t quantile is
+        taken with the number of subjects of the smaller class, less one.
     confidence : float
         Of the interval of the difference.
 
@@ -132,7 +140,8 @@ def auc_test(
 
     References
     ----------
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845, equation 5.
+    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845, equation 5; clustered:
+    Obuchowski, Biometrics 53 (1997) 567-578.
     """
     positive = _binary(labels, first)
     _binary(labels, second)
@@ -144,8 +153,14 @@ def auc_test(
         _auc_influence(positive, scores) for scores in (first, second)
     )
     difference = auc_first - auc_second
-    standard_error = float(np.linalg.norm(influence_first - influence_second))
-    margin = _z(confidence) * standard_error
+    error, quantile = influence_first - influence_second, _z(confidence)
+    if subjects is not None and len(np.unique(subjects)) < len(error):
+        names, subject_of = np.unique(subjects, return_inverse=True)
+        error = np.bincount(subject_of, error) * math.sqrt(len(names) / (len(names) - 1))
+        smallest = min(len(np.unique(subject_of[positive == sign])) for sign in (True, False))
+        quantile = float(stats.t.ppf((1 + confidence) / 2, max(smallest - 1, 1)))
+    standard_error = float(np.linalg.norm(error))
+    margin = quantile * standard_error
     low, high = max(difference - margin, -1.0), min(difference + margin, 1.0)
     if standard_error > 1e-12:
         p_value = float(2 * stats.norm.sf(abs(difference) / standard_error))

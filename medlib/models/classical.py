@@ -35,11 +35,12 @@ def build_classical() -> Pipeline:
         Takes images, shape (n, height, width, channels). ``decision_function`` gives a score that
         is higher for class 1, ``predict`` the class.
     """
-    return make_pipeline(
-        FunctionTransformer(hand_made_features),
-        StandardScaler(),
-        LogisticRegression(C=REGULARISATION, max_iter=1000),
-    )
+    return make_pipeline(FunctionTransformer(hand_made_features), *build_classifier())
+
+
+def build_classifier() -> Pipeline:
+    """Return the part of :func:`build_classical` that takes features, shape (n, features)."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=REGULARISATION, max_iter=1000))
 
 
 def hand_made_features(images: np.ndarray) -> np.ndarray:

@@ -20,30 +20,15 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
     """A server whose next answers are listed in ``server.script``; then it serves."""
 
     def do_GET(self):
-        self.server.ranges.append(self.headers.get("Range"))
+        self.server.requests += 1
         script = self.server.script
         getattr(self, script.pop(0) if script else "serve")()
 
     def serve(self, content=CONTENT, length=None, cut=None):
-        start = 0
-        if wanted := self.headers.get("Range"):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(content):
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{len(content)}")
-                self.send_header("Content-Length", "0")
-                return self.end_headers()
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(length or len(content) - start))
+        self.send_response(200)
+        self.send_header("Content-Length", str(length or len(content)))
         self.end_headers()
-        self.wfile.write(content[start:cut])
-
-    def ignore_range(self):
-        del self.headers["Range"]
-        self.serve()
+        self.wfile.write(content[:cut])
 
     def no_length(self):
         self.send_response(200)
@@ -51,8 +36,7 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
         self.wfile.write(CONTENT)
 
     def cut_off(self):
-        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=")[:-1])
-        self.serve(cut=start + 100_000)
+        self.serve(cut=100_000)
 
     def cut_off_at_once(self):
         self.serve(cut=0)
@@ -66,15 +50,6 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(CONTENT[:1000])
         self.server.released.wait(30)
-
-    def drip(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        for position in range(len(CONTENT)):
-            if self.server.released.wait(0.05):
-                break
-            self.wfile.write(CONTENT[position : position + 1])
 
     def silence(self):
         self.server.released.wait(30)
@@ -118,11 +93,11 @@ class Misbehaving(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT_S", 0.5)
-    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # pooch waits between its attempts
     for variable in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(variable, "127.0.0.1")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
-    server.script, server.ranges, server.released = [], [], threading.Event()
+    server.script, server.requests, server.released = [], 0, threading.Event()
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.released.set()
@@ -153,7 +128,7 @@ def test_serves(fetch, server, tmp_path):
     assert fetch().read_bytes() == CONTENT
     assert left(tmp_path) == ["set.npz"]
     assert fetch("missing").read_bytes() == CONTENT  # the second time nobody is asked
-    assert len(server.ranges) == 1
+    assert server.requests == 1
 
 
 @pytest.mark.parametrize(
@@ -161,13 +136,11 @@ def test_serves(fetch, server, tmp_path):
     [
         ("cut_off", "cut_off"),
         ("stall",),
-        ("drip",),
         ("silence",),
         ("close", "close"),
         ("broken", "broken"),
         ("no_length",),
-        ("cut_off", "ignore_range"),
-        ("cut_off", "cut_off_at_once", "cut_off_at_once", "cut_off", "cut_off_at_once"),
+        ("cut_off", "broken"),
     ],
     ids=lambda script: "+".join(script),
 )
@@ -176,47 +149,20 @@ def test_a_passing_trouble_does_not_matter(fetch, tmp_path, script):
     assert left(tmp_path) == ["set.npz"]
 
 
-def test_goes_on_where_it_was_cut_off(fetch, server):
-    fetch("cut_off", "cut_off")
-    assert server.ranges == [None, "bytes=100000-", "bytes=200000-"]
-
-
-def test_a_later_run_goes_on_where_the_last_one_gave_up(fetch, server, tmp_path):
-    with pytest.raises(DownloadError, match="100,000 bytes are kept"):
-        fetch("cut_off", "broken", "broken", "broken")
-    assert left(tmp_path) == ["set.npz.partial"]
-    server.ranges.clear()
-    assert fetch().read_bytes() == CONTENT
-    assert server.ranges == ["bytes=100000-"]
-
-
-def test_a_whole_part_needs_no_more_bytes(fetch, tmp_path):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "set.npz.partial").write_bytes(CONTENT)
-    assert fetch().read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("size", [1000, 600_000], ids=["shorter", "longer"])
-def test_a_part_of_another_file_is_thrown_away(fetch, tmp_path, size):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "set.npz.partial").write_bytes(b"?" * size)
-    assert fetch().read_bytes() == CONTENT
-
-
 @pytest.mark.parametrize(
     ("script", "named"),
     [
-        (["stall"] * 9, "no answer within 0.5 s"),
-        (["silence"] * 9, "no answer within 0.5 s"),
+        (["stall"] * 9, "no answer"),
+        (["silence"] * 9, "no answer"),
         (["broken"] * 9, "HTTP 500"),
-        (["close"] * 9, "no connection"),
-        (["cut_off_at_once"] * 9, "broke off after 0 bytes"),
-        (["missing"], "HTTP 404"),
-        (["other_bytes"], f"expected a file with MD5 {MD5}"),
-        (["too_short"], f"expected a file with MD5 {MD5}"),
-        (["length_too_small"], f"expected a file with MD5 {MD5}"),
+        (["close"] * 9, "may be offline"),
+        (["cut_off_at_once"] * 9, "broke off"),
+        (["missing"] * 9, "HTTP 404"),
+        (["other_bytes"] * 9, f"expected a file with MD5 {MD5}"),
+        (["too_short"] * 9, f"expected a file with MD5 {MD5}"),
+        (["length_too_small"] * 9, f"expected a file with MD5 {MD5}"),
         (["endless"], "at most 1,048,576 bytes"),
-        (["huge"], "1,000,000,000,000 bytes announced"),
+        (["huge"], "at most 1,048,576 bytes"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -227,19 +173,11 @@ def test_gives_up_with_the_address_and_what_to_do(fetch, server, tmp_path, scrip
     assert time.monotonic() - start < 5
     assert f"http://127.0.0.1:{server.server_port}/set.npz" in str(caught.value)
     assert BY_HAND in str(caught.value)
-    assert left(tmp_path) == (["set.npz.partial"] if script[0] == "stall" else [])
+    assert left(tmp_path) == []
     assert fetch().read_bytes() == CONTENT  # nothing stands in the way of the next try
 
 
-def test_a_dripping_server_is_not_waited_for(fetch):
-    start = time.monotonic()
-    with pytest.raises(DownloadError, match="stalled server"):
-        fetch(*["drip"] * 9)
-    assert time.monotonic() - start < 5
-
-
 def test_no_network(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "PAUSE_S", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -260,14 +198,15 @@ def test_a_cache_that_cannot_be_written(fetch, tmp_path):
         fetch()
 
 
-def test_a_full_disk_keeps_what_came(fetch, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_nothing_half_written(fetch, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(download, "_append", full)
+        patch.setattr("shutil.move", full)
         with pytest.raises(DownloadError, match="No space left on device.*Free some space"):
             fetch()
+    assert left(tmp_path) == []
     assert fetch().read_bytes() == CONTENT
 
 
@@ -280,7 +219,6 @@ def test_two_at_once_give_one_file(fetch, server, tmp_path):
         thread.join()
     assert [path.read_bytes() == CONTENT for path in results] == [True] * 4
     assert left(tmp_path) == ["set.npz"]
-    assert len(server.ranges) == 1
 
 
 def test_says_nothing_where_there_is_no_terminal(fetch, capfd):

@@ -37,8 +37,8 @@ def test_two_classes_agree_with_scikit_learn(two_classes):
         "AUC": oracle.roc_auc_score(labels, probabilities),
         "accuracy": oracle.accuracy_score(labels, answers),
         "balanced accuracy": oracle.balanced_accuracy_score(labels, answers),
-        "sensitivity": oracle.recall_score(labels, answers),
-        "specificity": oracle.recall_score(labels, answers, pos_label=0),
+        "sensitivity (tumour)": oracle.recall_score(labels, answers),
+        "specificity (tumour)": oracle.recall_score(labels, answers, pos_label=0),
         "majority-class accuracy": max(labels.mean(), 1 - labels.mean()),
     }
     assert list(table.index) == list(expected)
@@ -56,7 +56,7 @@ def test_more_classes_agree_with_scikit_learn(three_classes):
         "macro AUC": oracle.roc_auc_score(labels, probabilities, multi_class="ovr"),
         "accuracy": oracle.accuracy_score(labels, answers),
         "balanced accuracy": oracle.balanced_accuracy_score(labels, answers),
-        **{f"sensitivity {name}": recall for name, recall in zip(GRADES, recalls, strict=True)},
+        **{f"sensitivity ({name})": recall for name, recall in zip(GRADES, recalls, strict=True)},
         "majority-class accuracy": np.bincount(labels).max() / len(labels),
     }
     assert table["value"].to_dict() == pytest.approx(expected)
@@ -71,7 +71,7 @@ def test_intervals_are_delong_and_wilson_where_images_are_independent(two_classe
     assert table.loc["AUC", ["low", "high"]].tolist() == [auc.low, auc.high]
     positives = labels == 1
     sensitivity = wilson_interval(int((probabilities[positives] >= 0.5).sum()), positives.sum())
-    assert table.loc["sensitivity"].tolist() == pytest.approx(
+    assert table.loc["sensitivity (tumour)"].tolist() == pytest.approx(
         [sensitivity.value, sensitivity.low, sensitivity.high, sensitivity.n]
     )
 
@@ -103,9 +103,9 @@ def test_a_perfect_score_on_few_subjects_is_no_certainty():
     table = by_metric(
         classification.report(labels, labels.astype(float), TISSUE, subjects=subjects)
     )
-    assert (table.loc[:"specificity", "value"] == 1).all()
+    assert (table.loc[:"specificity (tumour)", "value"] == 1).all()
     assert table.loc["AUC", "low"] == pytest.approx(0.025 ** (1 / 5))
-    assert table.loc["sensitivity", "low"] == pytest.approx(wilson_interval(5, 5).low)
+    assert table.loc["sensitivity (tumour)", "low"] == pytest.approx(wilson_interval(5, 5).low)
     assert table.loc["accuracy", "low"] == pytest.approx(wilson_interval(10, 10).low)
 
 
@@ -114,7 +114,7 @@ def test_one_subject_says_nothing_about_others():
     probabilities = np.array([0.1, 0.2, 0.6, 0.3, 0.9, 0.4, 0.8, 0.3])
     subjects = np.array(["a", "b", "c", "d", "e", "e", "e", "e"])
     table = by_metric(classification.report(labels, probabilities, TISSUE, subjects=subjects))
-    assert table.loc["sensitivity", ["value", "low", "high"]].tolist() == [0.5, 0, 1]
+    assert table.loc["sensitivity (tumour)", ["value", "low", "high"]].tolist() == [0.5, 0, 1]
 
 
 def test_two_columns_are_the_two_classes(two_classes):
@@ -129,9 +129,9 @@ def test_a_class_without_images_is_undefined_and_left_out(three_classes):
     labels, probabilities = three_classes
     kept = labels != 2
     table = by_metric(classification.report(labels[kept], probabilities[kept], GRADES))
-    assert table.loc["sensitivity severe", "n"] == 0
-    assert np.isnan(table.loc["sensitivity severe", "value"])
-    recalls = table.loc[["sensitivity none", "sensitivity mild"], "value"]
+    assert table.loc["sensitivity (severe)", "n"] == 0
+    assert np.isnan(table.loc["sensitivity (severe)", "value"])
+    recalls = table.loc[["sensitivity (none)", "sensitivity (mild)"], "value"]
     assert table.loc["balanced accuracy", "value"] == pytest.approx(recalls.mean())
     subjects = (np.arange(kept.sum()) // 2).astype(str)
     grouped = by_metric(
@@ -179,10 +179,24 @@ def test_confusion_matrix_has_a_row_for_every_class(two_classes):
     assert one.to_numpy().tolist() == [[0, 0], [0, 1]]
 
 
-def test_majority_baseline_is_the_best_constant_answer():
-    baseline = classification.majority_baseline(np.repeat([0, 1], [42, 114]))
-    assert baseline == wilson_interval(114, 156)
-    assert f"{baseline.value:.3f}" == "0.731"  # BreastMNIST's test set
+def test_the_majority_is_that_of_the_training_images():
+    labels, probabilities = np.repeat([0, 1], [42, 114]), np.linspace(0, 1, 156)
+    for majority, right in ((1, 114), (0, 42)):
+        table = by_metric(classification.report(labels, probabilities, TISSUE, majority=majority))
+        found = table.loc["majority-class accuracy", ["value", "low", "high"]].tolist()
+        expected = wilson_interval(right, 156)
+        assert found == pytest.approx([expected.value, expected.low, expected.high])
+
+
+def test_a_resample_without_a_class_does_not_count_as_balanced_accuracy():
+    """One of two normal subjects is all wrong: .5 of normal images, nearly all tumours right."""
+    labels = np.repeat([0, 1], [8, 80])
+    probabilities = np.where(np.arange(88) < 4, 0.9, np.where(labels == 1, 0.9, 0.1))
+    subjects = np.repeat(np.arange(22), 4).astype(str)
+    table = by_metric(classification.report(labels, probabilities, TISSUE, subjects=subjects))
+    assert table.loc["balanced accuracy", "value"] == pytest.approx(0.75)
+    assert table.loc["balanced accuracy", "high"] <= 1
+    assert table.loc["specificity (tumour)", "low"] <= 0.01
 
 
 def test_the_threshold_belongs_to_class_1():
