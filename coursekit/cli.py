@@ -35,9 +35,11 @@ def build(
     check: Annotated[
         bool, typer.Option("--check", help="Only prove that notebooks/ is what lessons/ gives.")
     ] = False,
+    jobs: Jobs = 2,
 ) -> None:
     """Write notebooks/ from lessons/, executed."""
     from coursekit import build as building
+    from coursekit.progress import shown
     from coursekit.source import find, repository_root
 
     chosen = find(repository_root(), numbers)
@@ -45,7 +47,8 @@ def build(
         building.check(chosen)
         print(f"{len(chosen)} lessons: the notebooks are what the sources give")
     else:
-        building.build(chosen)
+        with shown() as progress:
+            building.build(chosen, jobs=jobs, progress=progress)
 
 
 @app.command()
@@ -65,7 +68,7 @@ def run(
     chosen = find(repository_root(), numbers)
     parameters = execute.parse_parameters(parameter or [])
     with shown() as progress:
-        page = execute.run(
+        page = execute.execute_lessons(
             chosen, parameters=parameters, jobs=jobs, timeout=timeout, progress=progress
         )
     print(f"all {len(chosen)} done: {page}")
@@ -74,7 +77,7 @@ def run(
 @app.command()
 def calibrate(
     number: Annotated[str, typer.Argument(help="A lesson, such as 05.")],
-    seeds: Annotated[int, typer.Option(help="How many seeds to execute it with.")] = 5,
+    seeds: Annotated[int, typer.Option(help="How many seeds to execute it with.")] = 10,
     jobs: Jobs = 2,
 ) -> None:
     """Write the bands of a lesson's numbers into results/ledger.json."""

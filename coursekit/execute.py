@@ -1,55 +1,20 @@
-"""Execute lessons with other parameters, several at a time, each in a process of its own."""
+"""Execute lessons with other parameters or seeds; what comes of it stands in ``runs/<time>/``."""
 
 import ast
-import json
-import os
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from coursekit import ledger
-from coursekit.build import TIMEOUT_SECONDS, kernel_environment
-from coursekit.report import write_index
+from coursekit.kernels import TIMEOUT_SECONDS, Execution, execute_all, expect_no_failures
+from coursekit.report import write_index, write_page
 from coursekit.source import Lesson
-from coursekit.worker import MARK
+from medlib import datasets
 from medlib.errors import LedgerError, RunError, UsageError
 
-SAMPLING_SECONDS = 0.2
 
-
-@dataclass
-class Execution:
-    """One lesson being executed: what is asked, and what came of it.
-
-    Parameters
-    ----------
-    lesson : Lesson
-    parameters : dict
-        Those that differ from the lesson's own.
-    name : str
-        Of the executed notebook, without ending.
-    """
-
-    lesson: Lesson
-    parameters: dict
-    name: str
-    status: str = "waiting"  # waiting, running, done, failed
-    error: str = ""
-    cells_done: int = 0
-    cells: int = 0
-    seconds: float = 0.0
-    peak_megabytes: float = 0.0
-    records: dict = field(default_factory=dict)
-
-
-def run(
+def execute_lessons(
     lessons: list[Lesson],
     *,
     parameters: dict | None = None,
@@ -64,12 +29,8 @@ def run(
     lessons : list of Lesson
     parameters : dict, optional
         Values for names in the lessons' parameters cells.
-    jobs : int
-        Lessons executed at a time; they share the processor cores.
-    timeout : int
-        Seconds a cell may take.
-    progress : callable
-        Called with an Execution whenever it has changed, from several threads.
+    jobs, timeout, progress
+        As for :func:`coursekit.kernels.execute_all`.
 
     Returns
     -------
@@ -86,16 +47,15 @@ def run(
     parameters = parameters or {}
     for lesson in lessons:
         _expect_parameters(lesson, parameters)
-    executions = [Execution(lesson, parameters, lesson.name) for lesson in lessons]
-    folder = _execute_all(executions, jobs=jobs, timeout=timeout, progress=progress)
-    _expect_no_failures(executions, folder)
+    executions = [Execution(lesson, lesson.name, parameters) for lesson in lessons]
+    folder = _execute_with_pages(executions, jobs=jobs, timeout=timeout, progress=progress)
     return folder / "index.html"
 
 
 def calibrate(
     lesson: Lesson,
     *,
-    seeds: int = 5,
+    seeds: int = 10,
     jobs: int = 2,
     timeout: int = TIMEOUT_SECONDS,
     progress: Callable[[Execution], None] = lambda execution: None,
@@ -106,9 +66,9 @@ def calibrate(
     ----------
     lesson : Lesson
     seeds : int
-        Seeds 0, 1, ... are used; three or more.
+        Seeds 0, 1, ... are used; three or more, ten for a band to be committed.
     jobs, timeout, progress
-        As in :func:`run`.
+        As for :func:`coursekit.kernels.execute_all`.
 
     Returns
     -------
@@ -119,35 +79,45 @@ def calibrate(
     UsageError
         With fewer than three seeds, or a lesson without a parameter ``seed``.
     RunError
-        If a run fails; LedgerError, if the runs recorded different things. The ledger stays then.
+        If a run fails.
+    LedgerError
+        If the runs recorded different things, or a band could not fail. The ledger stays then.
     """
     if seeds < 3:
         raise UsageError("--seeds", expected="3 or more", found=f"{seeds}")
     _expect_parameters(lesson, {"seed": 0})
+    blind = {"MEDLIB_CALIBRATE": "1"}  # to the bands there are
     executions = [
-        Execution(lesson, {"seed": seed}, f"{lesson.name}-seed{seed}") for seed in range(seeds)
+        Execution(lesson, f"{lesson.name}-seed{seed}", {"seed": seed}, environment=blind)
+        for seed in range(seeds)
     ]
-    folder = _execute_all(
-        executions, jobs=jobs, timeout=timeout, progress=progress, MEDLIB_CALIBRATE="1"
-    )
-    _expect_no_failures(executions, folder)
-    first = executions[0].records
-    for execution in executions[1:]:
-        if execution.records.keys() != first.keys():
+    _execute_with_pages(executions, jobs=jobs, timeout=timeout, progress=progress)
+    runs = [execution.records for execution in executions]
+    for records in runs:
+        if records.keys() != runs[0].keys():
             raise LedgerError(
                 lesson.name,
                 expected="the same numbers recorded with every seed",
-                found=", ".join(sorted(execution.records.keys() ^ first.keys())),
+                found=", ".join(sorted(records.keys() ^ runs[0].keys())),
             )
-    bands = {
-        name: ledger.calibrate(
-            [execution.records[name]["value"] for execution in executions],
+    bands, weak = {}, []
+    for name, content in runs[0].items():
+        bands[name] = ledger.calibrate(
+            [records[name]["value"] for records in runs],
             seeds=list(range(seeds)),
             parameters=content["parameters"],
             limits=content["limits"],
         )
-        for name, content in first.items()
-    }
+        if reason := ledger.weakness(bands[name], content["limits"], content["chance"]):
+            weak.append(f"{name}: {reason}")
+    if weak:
+        raise LedgerError(
+            lesson.name,
+            expected="bands that a run could miss",
+            found="; ".join(weak),
+            advice="Make the measurement steadier, with more training or patients, or record "
+            "another number. The ledger is as it was",
+        )
     ledger.write_bands(lesson.number, bands, lesson.root / "results" / "ledger.json")
     return bands
 
@@ -158,7 +128,8 @@ def parse_parameters(assignments: list[str]) -> dict:
     Parameters
     ----------
     assignments : list of str
-        A path that exists is made absolute: a lesson does not run in the current folder.
+        A file or folder that exists is made absolute: a lesson does not run in the current folder.
+        The name of a data set stays that name; ``./breastmnist`` is the folder called so.
 
     Raises
     ------
@@ -173,7 +144,7 @@ def parse_parameters(assignments: list[str]) -> dict:
         try:
             parameters[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            is_path = ("/" in text or text.endswith(".csv")) and Path(text).exists()
+            is_path = text and text not in datasets.names() and Path(text).exists()
             parameters[name] = str(Path(text).resolve()) if is_path else text
     return parameters
 
@@ -196,138 +167,21 @@ def _expect_parameters(lesson: Lesson, parameters: dict) -> None:
             )
 
 
-def _execute_all(executions, *, jobs, timeout, progress, **environment: str) -> Path:
-    if jobs < 1 or timeout < 1:
-        raise UsageError("--jobs and --timeout", expected="1 or more")
+def _execute_with_pages(executions, *, progress, **options) -> Path:
     folder = _new_folder(executions[0].lesson.root / "runs")
-    threads = str(max(1, (os.cpu_count() or 1) // min(jobs, len(executions))))
-    shared = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads}
-    if os.environ.get("MEDLIB_DATA"):
-        shared["MEDLIB_DATA"] = str(Path(os.environ["MEDLIB_DATA"]).resolve())
-    environment = kernel_environment(**shared, **environment)
-    processes: dict[str, subprocess.Popen] = {}
     lock = threading.Lock()
 
-    def execute(execution):
-        _execute(execution, folder, timeout, environment, processes, progress)
-        with lock:
-            write_index(executions, folder)
+    def show(execution: Execution) -> None:
+        if execution.status in ("done", "failed"):
+            write_page(execution, folder)
+            with lock:
+                write_index(executions, folder)
         progress(execution)
 
     write_index(executions, folder)
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        for future in as_completed([pool.submit(execute, execution) for execution in executions]):
-            future.result()
-    finally:  # also after Ctrl-C: nothing started here stays behind
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(processes.values()):
-            _kill(process)
-        pool.shutdown()
+    execute_all(executions, folder, progress=show, **options)
+    expect_no_failures(executions, advice=f"Pages: {folder / 'index.html'}")
     return folder
-
-
-def _execute(execution, folder, timeout, environment, processes, progress) -> None:
-    execution.status = "running"
-    progress(execution)
-    start = time.perf_counter()
-    work = folder / f"{execution.name}.files"
-    work.mkdir()
-    task = {
-        "source": str(execution.lesson.path),
-        "name": execution.name,
-        "folder": str(folder),
-        "work": str(work),
-        "parameters": execution.parameters,
-        "timeout": timeout,
-    }
-    result = None
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "coursekit.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment,
-            text=True,
-            start_new_session=True,  # Ctrl-C comes to us alone; we end the kernels
-        )
-        processes[execution.name] = process
-        sampler = threading.Thread(target=_watch_memory, args=(process, execution), daemon=True)
-        sampler.start()
-        process.stdin.write(json.dumps(task))
-        process.stdin.close()
-        for line in process.stdout:
-            if line.startswith(f"{MARK}cell "):
-                execution.cells_done, execution.cells = map(int, line.split()[2:])
-                progress(execution)
-            elif line.startswith(f"{MARK}result "):
-                result = json.loads(line.removeprefix(f"{MARK}result "))
-        process.wait()
-        sampler.join()
-        log.seek(0)
-        last_words = log.read().decode(errors="replace").strip().splitlines()[-1:]
-    execution.seconds = time.perf_counter() - start
-    execution.error = result["error"] if result else f"ended early: {' '.join(last_words)}"
-    execution.status = "failed" if execution.error else "done"
-    execution.records = _records(folder / f"{execution.name}.ipynb")
-    if not any(work.iterdir()):
-        work.rmdir()
-
-
-def _watch_memory(process: subprocess.Popen, execution: Execution) -> None:
-    """Keep the most memory that the kernel (the child of the worker) and its children held."""
-    import psutil
-
-    worker = psutil.Process(process.pid)
-    while process.poll() is None:
-        together = 0.0
-        try:
-            for child in worker.children(recursive=True):
-                together += child.memory_info().rss / 1e6
-                peak = _high_water_mark_megabytes(child.pid)
-                execution.peak_megabytes = max(execution.peak_megabytes, peak)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            pass
-        execution.peak_megabytes = max(execution.peak_megabytes, together)
-        time.sleep(SAMPLING_SECONDS)
-
-
-def _high_water_mark_megabytes(pid: int) -> float:
-    """Return the peak resident memory that Linux keeps of a process; elsewhere 0."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    lines = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(lines[0].split()[1]) * 1024 / 1e6 if lines else 0.0
-
-
-def _kill(process: subprocess.Popen) -> None:
-    import psutil
-
-    if process.poll() is not None:
-        return
-    try:
-        worker = psutil.Process(process.pid)
-        family = [*worker.children(recursive=True), worker]
-    except psutil.NoSuchProcess:
-        return
-    for member in family:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(family, timeout=5)
-
-
-def _records(path: Path) -> dict:
-    import nbformat
-
-    try:
-        return ledger.records_in(nbformat.read(path, as_version=4))
-    except (OSError, ValueError):
-        return {}
 
 
 def _new_folder(runs: Path) -> Path:
@@ -343,12 +197,3 @@ def _new_folder(runs: Path) -> Path:
             raise RunError(str(folder), expected="a folder to write to", found=str(error)) from None
         return folder
     raise RunError(str(runs), expected="a name that is not taken")
-
-
-def _expect_no_failures(executions: list[Execution], folder: Path) -> None:
-    failed = [execution for execution in executions if execution.status != "done"]
-    if failed:
-        names = "\n".join(f"{execution.name}: {execution.error}" for execution in failed)
-        raise RunError(
-            f"{len(failed)} of {len(executions)} failed:\n{names}\nPages: {folder / 'index.html'}"
-        )

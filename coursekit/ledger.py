@@ -2,7 +2,7 @@ r"""Record a measured number, and fail when it leaves the band that several seed
 
 A number that comes from training differs from seed to seed, and a little from machine to machine. A
 lesson records it with :func:`record`, which compares it with the band in ``results/ledger.json``;
-``course calibrate NN --seeds 5`` writes that band from several runs. Prose about such a number is
+``course calibrate NN`` writes that band from ten runs. Prose about such a number is
 rendered from the recorded value by :func:`say`, so text and measurement cannot disagree.
 
 The band is a 99 % prediction interval for *one more run*: with mean :math:`m` and standard
@@ -73,7 +73,12 @@ class Band:
 
 
 def record(
-    name: str, value: float, parameters: dict, *, limits: tuple[float, float] | None = None
+    name: str,
+    value: float,
+    parameters: dict,
+    *,
+    limits: tuple[float, float] | None = None,
+    chance: float | None = None,
 ) -> None:
     """Record a number measured by a lesson, and check it against its band.
 
@@ -88,6 +93,9 @@ def record(
     limits : tuple of float, optional
         The lowest and highest possible value, such as (0, 1) for an accuracy. The band is clipped
         to them.
+    chance : float, optional
+        What comes out if nothing has been learnt, such as 0.5 for an AUC. A band that holds it
+        would prove nothing: ``course calibrate`` refuses it.
 
     Raises
     ------
@@ -108,7 +116,7 @@ def record(
     comparable = band is not None and band.parameters == _without_seed(parameters)
     _recorded[name.split("/")[1]] = number
     content = {"name": name, "value": number, "parameters": parameters}
-    content["limits"] = list(limits) if limits else None
+    content |= {"limits": list(limits) if limits else None, "chance": chance}
     content["band"] = [band.low, band.high] if comparable else None
     _display(content, f"{name} = {number:.4g} ({_comparison(band, comparable)})")
     if comparable and number not in band:
@@ -247,6 +255,29 @@ def calibrate(
     )
 
 
+def weakness(band: Band, limits: tuple[float, float] | None, chance: float | None) -> str:
+    """Say why a band proves nothing, because hardly any run would end outside of it.
+
+    Parameters
+    ----------
+    band : Band
+        An exact one is never weak.
+    limits, chance
+        As for :func:`record`.
+
+    Returns
+    -------
+    str
+        Empty if the band does not hold chance level and spans at most a third of what is possible.
+    """
+    found = f"{band.low:.4g} to {band.high:.4g}"
+    if not band.exact and chance is not None and chance in band:
+        return f"{found} holds {chance:.4g}, which is chance level"
+    if not band.exact and limits and band.high - band.low > (limits[1] - limits[0]) / 3:
+        return f"{found} is more than a third of {limits[0]:g} to {limits[1]:g}"
+    return ""
+
+
 def write_bands(lesson: str, new: dict[str, Band], path: Path) -> None:
     """Put a lesson's bands into the ledger; those of other lessons stay as they are.
 
@@ -276,7 +307,7 @@ def records_in(notebook) -> dict[str, dict]:
     Returns
     -------
     dict of str to dict
-        By name: ``name``, ``value``, ``parameters``, ``limits``, ``band``.
+        By name: ``name``, ``value``, ``parameters``, ``limits``, ``chance``, ``band``.
     """
     found = {}
     for cell in notebook.cells:

@@ -1,4 +1,4 @@
-"""A progress bar for every lesson in a terminal; elsewhere a line for every finished one."""
+"""A progress bar for every lesson in a terminal, and a line for every finished one."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,31 +13,22 @@ def shown() -> Iterator[Callable]:
     callable
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress
 
     console = Console()
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("cells"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
     tasks = {}
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
 
-    def update(execution) -> None:
-        if execution.name not in tasks:
-            tasks[execution.name] = bars.add_task(execution.name, total=None)
-        bars.update(
-            tasks[execution.name], completed=execution.cells_done, total=execution.cells or None
-        )
-        if execution.status in ("done", "failed"):
-            bars.stop_task(tasks[execution.name])
-            facts = f"{execution.seconds:.0f} s, {execution.peak_megabytes:.0f} MB"
-            line = f"{execution.name}: {execution.status} ({facts})"
-            console.print(line, highlight=False, soft_wrap=True)
+        def update(execution) -> None:
+            name = execution.name
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=execution.cells)
+            bars.update(tasks[name], completed=execution.cells_done)
+            if execution.status in ("done", "failed"):
+                bars.remove_task(tasks[name])
+                facts = f"{execution.seconds:.0f} s, {execution.cpu_seconds:.0f} CPU-s, "
+                facts += f"{execution.peak_megabytes:.0f} MB"
+                line = f"{name}: {execution.status} ({facts})"
+                console.print(line, highlight=False, soft_wrap=True)
 
-    with bars:
         yield update

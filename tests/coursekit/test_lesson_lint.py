@@ -11,10 +11,10 @@ import pytest
 from coursekit.check import CHECK_MIME
 from coursekit.source import Lesson
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 LESSONS = sorted((REPOSITORY / "lessons").glob("[0-9][0-9]_*.py"))
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
-PLANTED = REPOSITORY / "tests" / "lessons_fixture" / "lessons" / "90_noise.py"
+PLANTED = Path(__file__).parent / "lessons_fixture" / "lessons" / "90_noise.py"
 
 LONGEST_CELL = 20
 NETWORK_MODULES = {"urllib", "requests", "http", "httpx", "socket", "wget", "pooch", "ftplib"}
