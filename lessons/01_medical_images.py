@@ -290,12 +290,12 @@ plotting.show(fig, alt="The same CT slice through three windows. Lung window: ve
 # exchange the vertebra is a white blot.
 #
 # For a network as well, **a window is a decision about what it may see**. It belongs in the record of the
-# experiment. From now on we use `medlib.preprocessing.window`, which is this function.
+# experiment. From now on we use `medlib.preprocessing.apply_window`, which is this function.
 
 # %% tags=["nbval-check-output"]
 from medlib import preprocessing
 
-print(np.allclose(preprocessing.window(hu, 40, 400), apply_window(hu, 40, 400)))
+print(np.allclose(preprocessing.apply_window(hu, 40, 400), apply_window(hu, 40, 400)))
 
 # %% [markdown]
 # ### Bit depth: what eight bits lose
@@ -339,7 +339,7 @@ plotting.show(fig, alt="Base of the skull with the brain inside, window 0 to 80 
 # The remedy is to window *first*, in Hounsfield units, and convert afterwards.
 
 # %% tags=["nbval-check-output"]
-windowed = np.round(255 * preprocessing.window(head_hu, 40, 80)).astype("uint8")
+windowed = np.round(255 * preprocessing.apply_window(head_hu, 40, 80)).astype("uint8")
 inside = windowed[(head_hu >= 0) & (head_hu <= 80)]
 print("window first, then 8 bits:", len(np.unique(inside)), "values")
 
@@ -923,7 +923,7 @@ from medlib.simulation.cohort import simulate_cohort
 
 cohort = simulate_cohort(n_subjects, slices_per_subject=1, image_size=image_size, seed=seed)
 columns = ["subject", "age", "field_tesla", "t2_echo_time_ms", "flair_inversion_time_ms",
-           "spacing_mm", "tumour_diameter_mm"]
+           "row_spacing_mm", "tumour_diameter_mm"]
 cohort.table[columns].head(4)
 
 # %% [markdown]

@@ -403,6 +403,7 @@ shutil.rmtree(folder)
 # %%
 brains = data if dataset == "simbrain" else datasets.load("simbrain")
 mri = brains.train
+pixel_mm = mri.table["row_spacing_mm"][0]  # the same in every image, and square
 example = int(mri.masks.sum(axis=(1, 2)).argmax())
 image, tumour = mri.images[example], mri.masks[example]
 
@@ -431,7 +432,7 @@ print(f"tumour pixels before {tumour.sum()}, after {tumour[box].sum()}")
 
 # %%
 boxes = np.array([crop_to_content(each)[0].shape[:2] for each in mri.images])
-height_mm, width_mm = boxes.T * brains.spacing_mm[0]
+height_mm, width_mm = boxes.T * pixel_mm
 stretched = 20 / (width_mm / 64)  # 20 mm, in pixels of the stretched box
 
 # %%
@@ -970,7 +971,7 @@ def excess(flair, mask):
 def without_field(flair):
     """Return a FLAIR slice after the homomorphic filter of 20 mm."""
     logarithm = np.log(np.maximum(flair, 0.02))
-    return flair / np.exp(homomorphic(logarithm, flair > 0.02, 20 / brains.spacing_mm[0]))
+    return flair / np.exp(homomorphic(logarithm, flair > 0.02, 20 / pixel_mm))
 
 
 # %%

@@ -91,7 +91,7 @@ plotting.show(fig, alt="The same slice of one virtual patient in the contrasts T
 # millimetres wide at this size.
 
 # %%
-spacing_mm = data.spacing_mm[0]
+spacing_mm = data.train.table["row_spacing_mm"][0]
 ledger.say("Shape {shape}, one pixel is {mm:.1f} mm wide, values from {low:.2f} to {high:.2f}.",
            shape=brain.shape, mm=spacing_mm, low=brain.min(), high=brain.max())
 

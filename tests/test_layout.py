@@ -7,20 +7,10 @@ import sys
 import time
 
 # A module may import only modules that stand before it.
-ORDER = [
-    "errors",
-    "files",
-    "simulation",
-    "preprocessing",
-    "datasets",
-    "models",
-    "training",
-    "evaluation",
-    "plotting",
-    "runs",
-    "console",
-    "cli",
-]
+ORDER = (
+    "errors files progress simulation preprocessing datasets models evaluation tasks callbacks "
+    "training plotting report runs console cli"
+).split()
 
 
 def _modules(repository):

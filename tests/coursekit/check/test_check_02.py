@@ -142,9 +142,9 @@ def patients() -> MedicalDataset:
         subjects = np.array([f"{name}-{number}" for number in range(n)])
         images = rng.random((n, 24, 24, 1), dtype=np.float32)
         table = pd.DataFrame({"age": rng.uniform(20, 80, n)})
-        splits.append(Split(images, np.arange(n) % 2, None, subjects, table))
+        splits.append(Split(images, np.arange(n) % 2, None, None, subjects, table))
     texts = {"licence": "", "citation": "", "card": ""}
-    return MedicalDataset("noise", *splits, ("normal", "tumour"), ("grey",), None, **texts)
+    return MedicalDataset("noise", *splits, ("normal", "tumour"), ("grey",), **texts)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -16,7 +16,6 @@ scans = 16
 seed = 0
 
 # %% tags=["install"]
-import medlib
 
 # %% [markdown]
 # Every scan is the truth plus Gaussian noise. Predict before you run the cell: does the error of
