@@ -26,16 +26,17 @@ def progress_bar(title: str, total: float | None = None) -> Iterator[Callable[..
     Yields
     ------
     callable
-        ``advance(amount=1)``, to be called after each piece of work.
+        ``advance(amount=1, total=None)``, to be called after each piece of work; ``total`` where
+        it becomes known only now.
     """
     console = Console(stderr=True)
     start = time.monotonic()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total, visible=False)
 
-        def advance(amount: float = 1) -> None:
+        def advance(amount: float = 1, total: float | None = None) -> None:
             visible = time.monotonic() - start > SHOWN_AFTER_SECONDS
-            bar.update(task, advance=amount, visible=visible)
+            bar.update(task, advance=amount, total=total, visible=visible)
 
         yield advance
 

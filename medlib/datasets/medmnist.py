@@ -4,8 +4,6 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from medlib.errors import DataError, UsageError
 _KEYS = {"train": "train", "validation": "val", "test": "test"}
 
 
-def load(
+def load_medmnist(
     name: str, *, image_size: int = 28, root: str | Path | None = None, strict: bool = False
 ) -> MedicalDataset:
     """Load a MedMNIST set, fetching it where it is not on this machine.
@@ -39,7 +37,8 @@ def load(
     -------
     MedicalDataset
         Official splits; every image is a subject of its own, since MedMNIST does not say whose it
-        is. ``table`` has the row in the published split.
+        is. ``table`` has the row in the published split. Labels are those of the card: class 1 of
+        two is the finding, also where it was published as class 0.
 
     Raises
     ------
@@ -50,14 +49,15 @@ def load(
     DownloadError
         If the file is not here and cannot be fetched.
     """
+    import pooch
+
     facts = _facts(name, image_size)
     _expect_memory(facts, image_size)
     path = find(name, image_size=image_size, root=root) or fetch(name, image_size=image_size)
-    expect_structure(path, name, image_size=image_size)
-    if not is_published(path, name, image_size=image_size):
+    splits = _read(path, facts, image_size)
+    if pooch.file_hash(path, alg="md5") != facts.files[image_size].md5:
         note = "its hash is not the published one; its structure is right, so it is used"
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    splits = _read(path, facts)
     with warnings.catch_warnings():
         if strict:
             warnings.simplefilter("ignore")  # of the images that are about to be dropped
@@ -66,7 +66,6 @@ def load(
             **splits,
             class_names=facts.class_names,
             channel_names=facts.channel_names,
-            spacing_mm=None,
             licence=facts.licence,
             citation=facts.citation,
             card=facts.card,
@@ -81,7 +80,7 @@ def find(name: str, *, image_size: int = 28, root: str | Path | None = None) -> 
     Parameters
     ----------
     name, image_size, root
-        As for :func:`load`.
+        As for :func:`load_medmnist`.
 
     Returns
     -------
@@ -98,17 +97,8 @@ def find(name: str, *, image_size: int = 28, root: str | Path | None = None) -> 
     for setting, folder in folders.items():
         if not folder.is_dir():
             raise DataError(setting, expected="a folder with .npz files", found=str(folder))
-    for folder in (*folders.values(), _cache()):
-        if (folder / file_name).is_file():
-            return folder / file_name
-    return None
-
-
-def is_published(path: Path, name: str, *, image_size: int = 28) -> bool:
-    """Return whether a file is the published one, byte for byte (MD5)."""
-    import pooch
-
-    return pooch.file_hash(path, alg="md5") == _facts(name, image_size).files[image_size].md5
+    paths = (folder / file_name for folder in (*folders.values(), _cache()))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def fetch(name: str, *, image_size: int = 28) -> Path:
@@ -117,7 +107,7 @@ def fetch(name: str, *, image_size: int = 28) -> Path:
     Parameters
     ----------
     name, image_size
-        As for :func:`load`.
+        As for :func:`load_medmnist`.
 
     Returns
     -------
@@ -129,45 +119,15 @@ def fetch(name: str, *, image_size: int = 28) -> Path:
         If it cannot be fetched; the message says how to place the file by hand.
     """
     facts = _facts(name, image_size)
-    published, target = facts.files[image_size], _cache() / facts.files[image_size].name
+    published, folder = facts.files[image_size], _cache()
     return download.fetch(
         published.address,
-        target,
+        folder / published.name,
         md5=published.md5,
-        largest_bytes=_bytes_uncompressed(facts, image_size) + (1 << 20),
+        largest_bytes=_largest_bytes(facts, image_size),
         by_hand=f"Without network: get {published.name} from {published.address} on another "
-        f"machine, put it into {target.parent} or any folder, and set MEDLIB_DATA to that folder",
+        f"machine, put it into {folder} or any folder, and set MEDLIB_DATA to that folder",
     )
-
-
-def expect_structure(path: Path, name: str, *, image_size: int) -> None:
-    """Check that a file has the arrays of a set, without decompressing them.
-
-    Raises
-    ------
-    DataError
-        Naming the file and the first array that is not as published.
-    """
-    facts = _facts(name, image_size)
-    headers = _headers(path)
-    colours = (3,) if len(facts.channel_names) == 3 else ()
-    for split, count in facts.counts.items():
-        image_shape = (count, image_size, image_size, *colours)
-        for key, shape, dtypes in (
-            (f"{_KEYS[split]}_images", image_shape, ("uint8",)),
-            (f"{_KEYS[split]}_labels", (count, 1), ("uint8", "int32", "int64")),
-        ):
-            if key not in headers:
-                found = f"only {', '.join(sorted(headers)) or 'other things'}"
-                raise DataError(str(path), expected=f"an array {key}", found=found)
-            found_shape, found_dtype = headers[key]
-            if found_shape != shape or str(found_dtype) not in dtypes:
-                raise DataError(
-                    str(path),
-                    expected=f"{key} of shape {shape} and dtype {' or '.join(dtypes)}",
-                    found=f"shape {found_shape} and dtype {found_dtype}",
-                    advice=f"Is this {name} at {image_size} px?",
-                )
 
 
 def _facts(name: str, image_size: int) -> DatasetInfo:
@@ -184,42 +144,44 @@ def _cache() -> Path:
     return download.cache_folder() / "medmnist"
 
 
-def _headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Return shape and dtype of every array in a file, without decompressing the arrays."""
-    headers = {}
-    with _readable(path), zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith(".npy"):
-                with archive.open(name) as member:
-                    version = np.lib.format.read_magic(member)
-                    read = getattr(np.lib.format, f"read_array_header_{version[0]}_0", None)
-                    if read is None:
-                        raise ValueError(f"{name} has format version {version}")
-                    shape, _, dtype = read(member)
-                headers[name.removesuffix(".npy")] = (shape, dtype)
-    return headers
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turn what a damaged file makes zipfile and numpy raise into one clear error."""
+def _read(path: Path, facts: DatasetInfo, image_size: int) -> dict[str, Split]:
+    colours = (3,) if len(facts.channel_names) == 3 else ()
+    splits = {}
     try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > _largest_bytes(facts, image_size):
+                raise ValueError(f"{unpacked:,} bytes when unpacked")
+        with np.load(path) as arrays:  # allow_pickle stays False
+            for split, key in _KEYS.items():
+                n = facts.counts[split]
+                images = _array(
+                    path, arrays, f"{key}_images", (n, image_size, image_size, *colours)
+                )
+                labels = _array(path, arrays, f"{key}_labels", (n, 1))[:, 0]
+                splits[split] = _split(split, images, labels, facts)
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, MemoryError) as error:
         raise DataError(
             str(path),
             expected="a whole .npz file",
             found=f"a damaged one ({error})",
             advice="Delete it and fetch it again",
         ) from error
+    return splits
 
 
-def _read(path: Path, facts: DatasetInfo) -> dict[str, Split]:
-    with _readable(path), np.load(path) as arrays:  # allow_pickle stays False
-        return {
-            split: _split(split, arrays[f"{key}_images"], arrays[f"{key}_labels"][:, 0], facts)
-            for split, key in _KEYS.items()
-        }
+def _array(path: Path, arrays, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    if key not in arrays:
+        found = f"only {', '.join(sorted(arrays)) or 'other things'}"
+        raise DataError(str(path), expected=f"an array {key}", found=found)
+    array = arrays[key]
+    if array.shape != shape or array.dtype.kind not in "ui":
+        raise DataError(
+            str(path),
+            expected=f"{key} of shape {shape}, whole numbers",
+            found=f"shape {array.shape} and dtype {array.dtype}",
+        )
+    return array
 
 
 def _split(split: str, images: np.ndarray, labels: np.ndarray, facts: DatasetInfo) -> Split:
@@ -229,25 +191,30 @@ def _split(split: str, images: np.ndarray, labels: np.ndarray, facts: DatasetInf
             expected=f"0 to {len(facts.class_names) - 1}",
             found=f"{labels.min()} to {labels.max()}",
         )
+    if facts.published_labels:
+        labels = np.array(facts.published_labels)[labels]
     scaled = np.divide(images, 255, dtype=np.float32)
+    spacing = {"row_spacing_mm": np.nan, "column_spacing_mm": np.nan}  # not published
     return Split(
         images=scaled if scaled.ndim == 4 else scaled[..., np.newaxis],
         labels=labels.astype(np.int64),
         masks=None,
+        boxes=None,
         subjects=np.array([f"{split}-{row:05d}" for row in range(len(images))]),
-        table=pd.DataFrame({"row": np.arange(len(images))}),
+        table=pd.DataFrame({"row": np.arange(len(images))} | spacing),
     )
 
 
-def _bytes_uncompressed(facts: DatasetInfo, image_size: int) -> int:
+def _largest_bytes(facts: DatasetInfo, image_size: int) -> int:
+    """More than a file can have, even if nothing in it is compressed."""
     values = image_size**2 * len(facts.channel_names)
-    return sum(facts.counts.values()) * (values + 8)
+    return sum(facts.counts.values()) * (values + 8) + (1 << 20)
 
 
 def _expect_memory(facts: DatasetInfo, image_size: int) -> None:
     import psutil
 
-    needed = 5 * _bytes_uncompressed(facts, image_size)  # float32, and the bytes they come from
+    needed = 5 * _largest_bytes(facts, image_size)  # float32, and the bytes they come from
     free = psutil.virtual_memory().available
     if needed > free:
         raise DataError(
