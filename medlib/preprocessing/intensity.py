@@ -16,7 +16,8 @@ def apply_window(values: np.ndarray, centre: float, width: float) -> np.ndarray:
         For computed tomography: Hounsfield units.
     centre, width : float
         Middle and extent of the values that are told apart, in the unit of the values.
-        Soft tissue in computed tomography is usually looked at with (40, 400), lungs with (-600, 1500).
+        Soft tissue in computed tomography is usually looked at with (40, 400), lungs with
+        (-600, 1500).
 
     Returns
     -------
