@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import center_of_mass
 
 from medlib.errors import DataError, UsageError
 from medlib.preprocessing import (
+    boxes_from_mask,
     crop_to_content,
     fit_to_square,
     resample_to_spacing,
@@ -119,3 +120,35 @@ def test_cropping_finds_exactly_the_content(top, left, height, width):
 def test_an_image_without_content_is_not_cropped_to_nothing():
     with pytest.raises(DataError, match="a pixel above"):
         crop_to_content(np.zeros((5, 5, 1)))
+
+
+@settings(deadline=None)  # the first call imports scikit-image
+@given(st.floats(0.2, 5), st.floats(0.2, 5))
+def test_a_circle_in_mm_stays_a_circle(down, across):
+    shape = (round(160 / down), round(120 / across))
+    steps = zip(shape, (down, across), strict=True)
+    rows, columns = ((np.arange(n) + 0.5) * step for n, step in steps)
+    disk = np.hypot(rows[:, None] - 80, columns[None] - 60) < 40
+    fitted = fit_to_square(disk, 64, spacing_mm=(down, across))
+    (top, left, bottom, right), *others = boxes_from_mask(fitted)
+    assert not others
+    coarse = 64 / 160 * max(down, across)  # one old pixel, in new ones
+    assert bottom - top == pytest.approx(80 * 64 / 160, abs=2 + coarse)
+    assert right - left == pytest.approx(80 * 64 / 160, abs=2 + coarse)
+
+
+@settings(deadline=None)  # the first call imports scikit-image
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(1, 5), st.integers(1, 5))
+def test_every_lesion_has_a_box_of_its_own(top, left, height, width):
+    mask = np.zeros((40, 30), dtype=np.int8)
+    mask[top : top + height, left : left + width] = 1
+    mask[20:25, 20:28], mask[22, 22] = 2, 3  # a structure within another is one lesion
+    boxes = boxes_from_mask(mask)
+    expected = [[top, left, top + height, left + width], [20, 20, 25, 28]]
+    np.testing.assert_array_equal(boxes, np.array(expected, dtype=np.float32))
+    assert boxes.dtype == np.float32
+
+
+def test_without_a_lesion_there_is_no_box():
+    assert boxes_from_mask(np.zeros((5, 5), dtype=bool)).shape == (0, 4)
+    assert boxes_from_mask(np.full((5, 5), -1, dtype=np.int8)).shape == (0, 4)

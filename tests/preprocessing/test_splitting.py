@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medlib.errors import DataError, UsageError
-from medlib.preprocessing import split_by_subject
+from medlib.preprocessing import fold_by_subject, split_by_subject
 
 
 @st.composite
@@ -92,3 +92,45 @@ def test_subjects_who_all_have_both_labels_can_be_split():
 def test_fractions_that_do_not_add_up_are_refused(fractions):
     with pytest.raises(UsageError, match="add up to 1"):
         split_by_subject(np.array(["a"]), np.array([0]), fractions=fractions)
+
+
+@settings(deadline=None)  # the first call imports scikit-learn
+@given(cohorts(), st.integers(2, 4), st.integers(0, 99))
+def test_folds_part_no_subject_and_hold_every_class(cohort, n_folds, seed):
+    subjects, labels = cohort
+    fewest = min(len(set(subjects[labels == label])) for label in range(3))
+    n_folds = min(n_folds, fewest)
+    fold_of = fold_by_subject(subjects, labels, n_folds=n_folds, seed=seed)
+    assert all(len(set(fold_of[subjects == subject])) == 1 for subject in set(subjects))
+    for fold in range(n_folds):
+        assert set(labels[fold_of == fold]) == {0, 1, 2}
+
+
+def test_as_many_folds_as_subjects_of_the_rarest_class():
+    subjects = np.repeat(np.arange(45), np.tile([1, 4, 2], 15)).astype(str)
+    labels = (subjects.astype(int) >= 40).astype(int)  # five ill subjects among 45
+    fold_of = fold_by_subject(subjects, labels, n_folds=5)
+    assert [len(set(subjects[(fold_of == fold) & (labels == 1)])) for fold in range(5)] == [1] * 5
+    assert np.bincount(fold_of) == pytest.approx(len(subjects) / 5, abs=4)
+
+
+def test_folds_of_one_seed_are_the_same_and_of_another_others():
+    subjects, labels = np.arange(100).astype(str), np.arange(100) % 2
+    first = fold_by_subject(subjects, labels, seed=0)
+    np.testing.assert_array_equal(first, fold_by_subject(subjects, labels, seed=0))
+    assert (first != fold_by_subject(subjects, labels, seed=1)).any()
+
+
+@pytest.mark.parametrize(
+    ("n_folds", "error", "message"),
+    [
+        (1, UsageError, "folds: expected 2 to 8, .* found 1"),
+        (9, UsageError, "folds: expected 2 to 8, the number of subjects, found 9"),
+        (4, DataError, "class cyst: expected 4 subjects or more, .* found 3"),
+    ],
+)
+def test_folds_that_cannot_be_made_are_refused(n_folds, error, message):
+    subjects = np.array(list("aabcdefghh"))
+    labels = np.array(["cyst"] * 4 + ["normal"] * 6)
+    with pytest.raises(error, match=message):
+        fold_by_subject(subjects, labels, n_folds=n_folds)
