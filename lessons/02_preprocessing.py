@@ -405,7 +405,7 @@ brains = data if dataset == "simbrain" else datasets.load("simbrain")
 mri = brains.train
 pixel_mm = mri.table["row_spacing_mm"][0]  # the same in every image, and square
 example = int(mri.masks.sum(axis=(1, 2)).argmax())
-image, tumour = mri.images[example], mri.masks[example]
+image, tumour = mri.images[example], mri.masks[example] == 1
 
 # %%
 content = (image > 0.05).any(axis=-1)
@@ -516,7 +516,7 @@ plotting.show(
 # %%
 from medlib.preprocessing import resize_mask
 
-truth = cohorts["fine"].masks[patient]
+truth = cohorts["fine"].masks[patient] == 1
 delivered = {n: resize_mask(truth, flair[n].shape[:2]) for n in flair}
 at_2_mm = {n: resize_mask(delivered[n], resampled[n].shape[:2]) for n in flair}
 masks = {"pixels as delivered": delivered, "pixels at 2 mm": at_2_mm}
@@ -976,7 +976,7 @@ def without_field(flair):
 
 # %%
 ill = np.flatnonzero(mri.masks.sum(axis=(1, 2)) > 5)
-slices = [(mri.images[i][..., 2], mri.masks[i]) for i in ill]
+slices = [(mri.images[i][..., 2], mri.masks[i] == 1) for i in ill]
 raw = np.array([excess(flair, mask) for flair, mask in slices])
 filtered = np.array([excess(without_field(flair), mask) for flair, mask in slices])
 

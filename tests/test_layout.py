@@ -7,10 +7,24 @@ import sys
 import time
 
 # A module may import only modules that stand before it.
-ORDER = (
-    "errors files progress simulation preprocessing datasets models evaluation tasks callbacks "
-    "training plotting report runs console cli"
-).split()
+ORDER = [
+    "errors",
+    "files",
+    "progress",
+    "simulation",
+    "preprocessing",
+    "datasets",
+    "models",
+    "evaluation",
+    "tasks",
+    "callbacks",
+    "training",
+    "plotting",
+    "report",
+    "runs",
+    "console",
+    "cli",
+]
 
 
 def _modules(repository):

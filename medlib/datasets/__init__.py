@@ -205,7 +205,7 @@ def read_for(
 
 
 def _is_own(data: str | Path) -> bool:
-    if str(data) in names():
+    if isinstance(data, str) and data in names():
         return False
     if not Path(data).exists():
         raise _unknown(str(data), f"a CSV file, a folder, or one of {', '.join(names())}")

@@ -12,8 +12,8 @@ from medlib.datasets.structure import some
 from medlib.errors import DataError, UsageError
 from medlib.preprocessing.splitting import SPLIT_NAMES
 
-# First or last words of the names of classes in which nothing was found.
-ABSENCES = ("normal", "healthy", "negative", "no", "none", "absent", "control", "0")
+# First words of the names of classes in which nothing was found.
+ABSENCES = ("normal", "healthy", "negative", "no", "non", "none", "absent", "control", "0")
 _KNOWN_COLUMNS = ("image", "label", "mask", "subject", "split")
 
 
@@ -123,8 +123,7 @@ def choose_classes(
 
 def is_absence(name: str) -> bool:
     """Whether a class name says that nothing was found: normal, no_tumour, healthy control ..."""
-    words = re.split(r"[\s_-]+", name.lower())
-    return words[0] in ABSENCES or words[-1] in ABSENCES
+    return re.split(r"[\s_-]+", name.lower())[0] in ABSENCES
 
 
 def _expect_known(argument: str, name: str, known: Iterable[str]) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from skimage.measure import label, regionprops
 
 from medlib import simulation
 from medlib.datasets import download
@@ -19,7 +18,8 @@ from medlib.datasets.registry import info
 from medlib.datasets.structure import MedicalDataset, Split
 from medlib.errors import UsageError
 from medlib.files import replacing
-from medlib.preprocessing.splitting import SPLIT_NAMES, split_by_subject
+from medlib.preprocessing import boxes_from_mask, split_by_subject
+from medlib.preprocessing.splitting import SPLIT_NAMES
 from medlib.simulation.cohort import Cohort, check_parameters, simulate_cohort
 
 FEWEST_SUBJECTS = 20  # so that every split has some of both kinds
@@ -192,7 +192,7 @@ def _as_split(cohort: Cohort, rows: np.ndarray | slice = slice(None)) -> Split:
     table = cohort.table.iloc[rows].reset_index(drop=True)
     boxes = np.empty(len(masks), object)
     for row, mask in enumerate(masks):
-        boxes[row] = _boxes_from_mask(mask[len(mask) // 2] if masks.ndim == 4 else mask)
+        boxes[row] = boxes_from_mask(mask[len(mask) // 2] if masks.ndim == 4 else mask)
     return Split(
         images=images,
         labels=_labels(masks),
@@ -201,8 +201,3 @@ def _as_split(cohort: Cohort, rows: np.ndarray | slice = slice(None)) -> Split:
         subjects=table["subject"].to_numpy().astype("U"),
         table=table,
     )
-
-
-def _boxes_from_mask(mask: np.ndarray) -> np.ndarray:
-    lesions = regionprops(label(mask)) if mask.any() else []
-    return np.array([lesion.bbox for lesion in lesions], np.float32).reshape(-1, 4)

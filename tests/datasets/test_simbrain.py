@@ -14,6 +14,7 @@ from medlib.datasets import simbrain
 from medlib.datasets.simbrain import load_simbrain, new_patients
 from medlib.datasets.structure import image_hashes
 from medlib.errors import UsageError
+from medlib.preprocessing import boxes_from_mask
 
 SMALL = {"n_subjects": 24, "slices_per_subject": 2, "image_size": 32}
 
@@ -88,8 +89,8 @@ def test_separate_lesions_have_separate_boxes():
     mask = np.zeros((8, 10), bool)
     mask[1:3, 1:4] = mask[3, 4] = True  # one lesion: the second part touches the first's corner
     mask[6, 8] = True
-    assert simbrain._boxes_from_mask(mask).tolist() == [[1, 1, 4, 5], [6, 8, 7, 9]]
-    assert simbrain._boxes_from_mask(~mask & False).shape == (0, 4)
+    assert boxes_from_mask(mask).tolist() == [[1, 1, 4, 5], [6, 8, 7, 9]]
+    assert boxes_from_mask(~mask & False).shape == (0, 4)
 
 
 def test_stacks_have_depth(cache):
@@ -98,7 +99,7 @@ def test_stacks_have_depth(cache):
     masks = stacks.train.masks.any(axis=(1, 2, 3))
     assert np.array_equal(masks, stacks.train.labels == 1)
     for mask, boxes in zip(stacks.train.masks, stacks.train.boxes, strict=True):
-        assert np.array_equal(boxes, simbrain._boxes_from_mask(mask[1]))
+        assert np.array_equal(boxes, boxes_from_mask(mask[1]))
 
 
 def test_cached_and_fresh_are_the_same_bit_for_bit(small, cache, silent, monkeypatch):
