@@ -23,7 +23,7 @@ links: env            ## make links REPO=owner/name: stamp the launch links
 	$(BIN)/course links $(REPO)
 
 lock: env             ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra course --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra course --extra cluster --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --output-file requirements.lock
 
 $(READY): requirements.lock pyproject.toml
@@ -33,5 +33,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
-clean:                ## remove what was made here: the environment, caches, runs
-	rm -rf .venv runs data/cache build *.egg-info .pytest_cache .ruff_cache .hypothesis
+# of runs/ only the folders of `course run`: networks trained there are their user's
+clean:                ## remove what was made here: the environment, caches, pages of course runs
+	rm -rf $(dir $(wildcard runs/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*/index.html))
+	rm -rf .venv data/cache build *.egg-info .pytest_cache .ruff_cache .hypothesis

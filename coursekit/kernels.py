@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell
 
 from coursekit import ledger
 from coursekit.source import METADATA, Lesson
-from medlib.errors import RunError, UsageError
+from medlib.errors import RunError
 
 TIMEOUT_SECONDS = 300  # a cell
 SAMPLING_SECONDS = 0.2
@@ -180,14 +180,7 @@ def execute_all(
         Seconds a cell may take.
     progress : callable
         Called with an Execution whenever it has changed, from several threads.
-
-    Raises
-    ------
-    UsageError
-        If ``jobs`` or ``timeout`` is less than 1.
     """
-    if jobs < 1 or timeout < 1:
-        raise UsageError("--jobs and --timeout", expected="1 or more")
     threads = str(max(1, (os.cpu_count() or 1) // min(jobs, len(executions))))
     environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": "0"}

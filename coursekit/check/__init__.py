@@ -17,6 +17,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from coursekit import ledger
 from medlib.errors import UsageError
 
 CHECK_MIME = "application/vnd.coursekit.check+json"
@@ -99,16 +100,9 @@ def exercise(name: str, answer) -> None:
     UsageError
         If there is no such exercise. Nothing about the answer raises.
     """
-    from IPython import get_ipython
-    from IPython.display import display
-
     found = verdict(name, answer)
-    text = f"Exercise {name}: {found.message}"
-    if get_ipython() is None:
-        print(text)
-    else:
-        content = {"exercise": name, "state": found.state}
-        display({CHECK_MIME: content, "text/plain": text}, raw=True)
+    content = {"exercise": name, "state": found.state}
+    ledger.show({CHECK_MIME: content}, f"Exercise {name}: {found.message}")
 
 
 def verdict(name: str, answer) -> Verdict:
