@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+D := [0-9][0-9]
 
 .PHONY: course env test notebooks lab links lock clean
 
@@ -35,5 +36,5 @@ $(READY): requirements.lock pyproject.toml
 
 # of runs/ only the folders of `course run`: networks trained there are their user's
 clean:                ## remove what was made here: the environment, caches, pages of course runs
-	rm -rf $(dir $(wildcard runs/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*/index.html))
+	rm -rf $(dir $(wildcard runs/$D$D-$D-$D_$D-$D-$D/index.html))
 	rm -rf .venv data/cache build *.egg-info .pytest_cache .ruff_cache .hypothesis
