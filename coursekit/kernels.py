@@ -207,8 +207,9 @@ def execute_all(
         pool.shutdown(wait=False, cancel_futures=True)
         while not all(future.done() for future in running):
             for execution in executions:
-                execution.error = execution.error or "interrupted"
-                execution.kill()
+                if execution.status == "running":
+                    execution.error = "interrupted"
+                    execution.kill()
             time.sleep(SAMPLING_SECONDS)
         raise
     for future in running:

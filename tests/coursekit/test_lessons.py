@@ -434,10 +434,11 @@ def test_calibration_that_fails_leaves_the_ledger(course, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("command", ["run", "build"])
 def test_interrupt_ends_the_kernels(course, command):
-    _add(course, "92_slow", SLOW)
+    for name in ("92_slow", "93_slow", "94_waits"):
+        _add(course, name, SLOW)
     left = course / "left.txt"
     process = subprocess.Popen(
-        [sys.executable, "-m", "coursekit.cli", command, "92"],
+        [sys.executable, "-m", "coursekit.cli", command, "92", "93", "94"],
         cwd=course,
         env=os.environ | {"LEFT": str(left)},
         stderr=subprocess.PIPE,
@@ -456,7 +457,7 @@ def test_interrupt_ends_the_kernels(course, command):
     assert "Traceback" not in stderr
     assert psutil.wait_procs(family, timeout=5)[1] == []
     assert list(course.glob("runs/*/index.html")) or command == "build"
-    assert not list(course.glob("notebooks/92*"))
+    assert not list(course.glob("notebooks/9[234]*"))
 
 
 def _stamped_paths(text, repository):
