@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+D := [0-9][0-9]
 
 .PHONY: course env test notebooks lab links lock clean
 
@@ -23,7 +24,7 @@ links: env            ## make links REPO=owner/name: stamp the launch links
 	$(BIN)/course links $(REPO)
 
 lock: env             ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra course --extra dev --extra cluster --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra course --extra cluster --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --output-file requirements.lock
 
 $(READY): requirements.lock pyproject.toml
@@ -33,6 +34,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
-clean:                ## remove what was made here: the environment, caches, pages of lessons
+# of runs/ only the folders of `course run`: networks trained there are their user's
+clean:                ## remove what was made here: the environment, caches, pages of course runs
+	rm -rf $(dir $(wildcard runs/$D$D-$D-$D_$D-$D-$D/index.html))
 	rm -rf .venv data/cache build *.egg-info .pytest_cache .ruff_cache .hypothesis
-	rm -rf runs/[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]_*  # nothing else in runs/, which may be somebody's training

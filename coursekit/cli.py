@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from coursekit.progress import shown
+from coursekit.source import find, repository_root
 from medlib.cli import run_app
 
 app = typer.Typer(
@@ -26,7 +28,7 @@ def _options(
 Numbers = Annotated[
     list[str] | None, typer.Argument(help="Lessons, such as 05; all when none is named.")
 ]
-Jobs = Annotated[int, typer.Option(help="Lessons executed at a time.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Lessons executed at a time.")]
 
 
 @app.command()
@@ -39,8 +41,6 @@ def build(
 ) -> None:
     """Write notebooks/ from lessons/, executed."""
     from coursekit import build as building
-    from coursekit.progress import shown
-    from coursekit.source import find, repository_root
 
     chosen = find(repository_root(), numbers)
     if check:
@@ -58,12 +58,10 @@ def run(
         list[str] | None, typer.Option("-p", help="name=value of a lesson's parameter.")
     ] = None,
     jobs: Jobs = 2,
-    timeout: Annotated[int, typer.Option(help="Seconds that a cell may take.")] = 300,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds a cell may take.")] = 300,
 ) -> None:
     """Execute lessons; the results are in runs/<time>/index.html."""
     from coursekit import execute
-    from coursekit.progress import shown
-    from coursekit.source import find, repository_root
 
     chosen = find(repository_root(), numbers)
     parameters = execute.parse_parameters(parameter or [])
@@ -77,13 +75,11 @@ def run(
 @app.command()
 def calibrate(
     number: Annotated[str, typer.Argument(help="A lesson, such as 05.")],
-    seeds: Annotated[int, typer.Option(help="How many seeds to execute it with.")] = 10,
+    seeds: Annotated[int, typer.Option(min=3, help="How many seeds to execute it with.")] = 10,
     jobs: Jobs = 2,
 ) -> None:
     """Write the bands of a lesson's numbers into results/ledger.json."""
     from coursekit import execute
-    from coursekit.progress import shown
-    from coursekit.source import find, repository_root
 
     (lesson,) = find(repository_root(), [number])
     with shown() as progress:
@@ -98,7 +94,6 @@ def links(
 ) -> None:
     """Stamp the launch links of a public repository into README.md and notebooks/."""
     from coursekit.links import stamp
-    from coursekit.source import repository_root
 
     root = repository_root()
     for path in stamp(root, repository):

@@ -2,12 +2,13 @@
 
 import ast
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from coursekit import ledger
-from coursekit.kernels import TIMEOUT_SECONDS, Execution, execute_all, expect_no_failures
+from coursekit.kernels import Execution, execute_all, expect_no_failures
 from coursekit.report import write_index, write_page
 from coursekit.source import Lesson
 from medlib import datasets
@@ -18,9 +19,8 @@ def execute_lessons(
     lessons: list[Lesson],
     *,
     parameters: dict | None = None,
-    jobs: int = 2,
-    timeout: int = TIMEOUT_SECONDS,
     progress: Callable[[Execution], None] = lambda execution: None,
+    **options: int,
 ) -> Path:
     """Execute lessons; go on after one that fails.
 
@@ -29,8 +29,8 @@ def execute_lessons(
     lessons : list of Lesson
     parameters : dict, optional
         Values for names in the lessons' parameters cells.
-    jobs, timeout, progress
-        As for :func:`coursekit.kernels.execute_all`.
+    progress, **options
+        ``progress``, ``jobs`` and ``timeout`` of :func:`coursekit.kernels.execute_all`.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def execute_lessons(
     for lesson in lessons:
         _expect_parameters(lesson, parameters)
     executions = [Execution(lesson, lesson.name, parameters) for lesson in lessons]
-    folder = _execute_with_pages(executions, jobs=jobs, timeout=timeout, progress=progress)
+    folder = _execute_with_pages(executions, progress, **options)
     return folder / "index.html"
 
 
@@ -56,9 +56,8 @@ def calibrate(
     lesson: Lesson,
     *,
     seeds: int = 10,
-    jobs: int = 2,
-    timeout: int = TIMEOUT_SECONDS,
     progress: Callable[[Execution], None] = lambda execution: None,
+    **options: int,
 ) -> dict[str, ledger.Band]:
     """Execute a lesson with several seeds and write the bands of its numbers into the ledger.
 
@@ -67,8 +66,8 @@ def calibrate(
     lesson : Lesson
     seeds : int
         Seeds 0, 1, ... are used; three or more, ten for a band to be committed.
-    jobs, timeout, progress
-        As for :func:`coursekit.kernels.execute_all`.
+    progress, **options
+        ``progress``, ``jobs`` and ``timeout`` of :func:`coursekit.kernels.execute_all`.
 
     Returns
     -------
@@ -77,21 +76,19 @@ def calibrate(
     Raises
     ------
     UsageError
-        With fewer than three seeds, or a lesson without a parameter ``seed``.
+        If the lesson has no parameter ``seed``.
     RunError
         If a run fails.
     LedgerError
         If the runs recorded different things, or a band could not fail. The ledger stays then.
     """
-    if seeds < 3:
-        raise UsageError("--seeds", expected="3 or more", found=f"{seeds}")
     _expect_parameters(lesson, {"seed": 0})
     blind = {"MEDLIB_CALIBRATE": "1"}  # to the bands there are
     executions = [
         Execution(lesson, f"{lesson.name}-seed{seed}", {"seed": seed}, environment=blind)
         for seed in range(seeds)
     ]
-    _execute_with_pages(executions, jobs=jobs, timeout=timeout, progress=progress)
+    _execute_with_pages(executions, progress, **options)
     runs = [execution.records for execution in executions]
     for records in runs:
         if records.keys() != runs[0].keys():
@@ -167,7 +164,7 @@ def _expect_parameters(lesson: Lesson, parameters: dict) -> None:
             )
 
 
-def _execute_with_pages(executions, *, progress, **options) -> Path:
+def _execute_with_pages(executions, progress, **options) -> Path:
     folder = _new_folder(executions[0].lesson.root / "runs")
     lock = threading.Lock()
 
@@ -186,14 +183,12 @@ def _execute_with_pages(executions, *, progress, **options) -> Path:
 
 def _new_folder(runs: Path) -> Path:
     """Return a new folder named by the time; two runs in one second get two folders."""
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for suffix in ("", *(f"_{count}" for count in range(2, 100))):
-        folder = runs / f"{stamp}{suffix}"
+    while True:
+        folder = runs / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
         try:
             folder.mkdir(parents=True)
+            return folder
         except FileExistsError:
-            continue
+            time.sleep(0.1)
         except OSError as error:
             raise RunError(str(folder), expected="a folder to write to", found=str(error)) from None
-        return folder
-    raise RunError(str(runs), expected="a name that is not taken")

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell
 
 from coursekit import ledger
 from coursekit.source import METADATA, Lesson
-from medlib.errors import RunError, UsageError
+from medlib.errors import RunError
 
 TIMEOUT_SECONDS = 300  # a cell
 SAMPLING_SECONDS = 0.2
@@ -138,13 +138,15 @@ class Execution:
 
     def measure(self) -> None:
         """Read the memory and the processor time of the kernel and of all that it started."""
+        if self._kernel is None or self.status != "running":
+            return
         try:
             family = [self._kernel, *self._kernel.children(recursive=True)]
             self._family.update(family)
             megabytes = sum(process.memory_info().rss for process in family) / 1e6
             # those of children that have ended are in children_user and children_system
             cpu_seconds = sum(sum(process.cpu_times()[:4]) for process in family)
-        except (AttributeError, psutil.Error):  # not there yet, or one has just ended
+        except psutil.Error:  # one has just ended
             return
         alone = _high_water_mark_megabytes(self._kernel.pid)
         self.peak_megabytes = max(self.peak_megabytes, megabytes, alone)
@@ -153,7 +155,7 @@ class Execution:
     def kill(self) -> None:
         """End the kernel and all that it started."""
         self.measure()
-        for process in self._family:
+        for process in list(self._family):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
@@ -180,14 +182,7 @@ def execute_all(
         Seconds a cell may take.
     progress : callable
         Called with an Execution whenever it has changed, from several threads.
-
-    Raises
-    ------
-    UsageError
-        If ``jobs`` or ``timeout`` is less than 1.
     """
-    if jobs < 1 or timeout < 1:
-        raise UsageError("--jobs and --timeout", expected="1 or more")
     threads = str(max(1, (os.cpu_count() or 1) // min(jobs, len(executions))))
     environment = {"OMP_NUM_THREADS": threads, "TF_NUM_INTRAOP_THREADS": threads}
     environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": "0"}
@@ -212,8 +207,9 @@ def execute_all(
         pool.shutdown(wait=False, cancel_futures=True)
         while not all(future.done() for future in running):
             for execution in executions:
-                execution.error = execution.error or "interrupted"
-                execution.kill()
+                if execution.status == "running":
+                    execution.error = "interrupted"
+                    execution.kill()
             time.sleep(SAMPLING_SECONDS)
         raise
     for future in running:

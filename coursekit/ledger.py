@@ -118,7 +118,7 @@ def record(
     content = {"name": name, "value": number, "parameters": parameters}
     content |= {"limits": list(limits) if limits else None, "chance": chance}
     content["band"] = [band.low, band.high] if comparable else None
-    _display(content, f"{name} = {number:.4g} ({_comparison(band, comparable)})")
+    show({RECORD_MIME: content}, f"{name} = {number:.4g} ({_comparison(band, comparable)})")
     if comparable and number not in band:
         raise LedgerError(
             name,
@@ -145,9 +145,6 @@ def say(template: str, **values) -> None:
     UsageError
         If a name in the template is neither given nor recorded, or its format does not fit.
     """
-    from IPython import get_ipython
-    from IPython.display import Markdown, display
-
     try:
         text = template.format_map(_recorded | values)
     except KeyError as error:
@@ -155,10 +152,26 @@ def say(template: str, **values) -> None:
         raise UsageError(f"say(...): {{{error.args[0]}}}", expected=f"one of: {known}") from None
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise UsageError("say(...)", found=f"{error} in {template!r}") from None
+    show({"text/markdown": text}, text)
+
+
+def show(content: dict, text: str) -> None:
+    """Display something in a notebook; elsewhere print its text.
+
+    Parameters
+    ----------
+    content : dict
+        What is displayed, by MIME type.
+    text : str
+        The same, as plain text.
+    """
+    from IPython import get_ipython
+    from IPython.display import display
+
     if get_ipython() is None:
         print(text)
     else:
-        display(Markdown(text))
+        display(content | {"text/plain": text}, raw=True)
 
 
 def ledger_path() -> Path | None:
@@ -328,28 +341,12 @@ def _comparison(band: Band | None, comparable: bool) -> str:
 
 def _plain(parameters: dict) -> dict:
     """Return the parameters as JSON gives them back: tuples are lists, NumPy numbers numbers."""
-
-    def convert(value):
-        if isinstance(value, np.generic):
-            return value.item()
-        raise UsageError(
-            "record(parameters=...)",
-            expected="numbers, texts and lists of them",
-            found=type(value).__name__,
-        )
-
-    return json.loads(json.dumps(parameters, default=convert))
+    try:
+        return json.loads(json.dumps(parameters, default=lambda value: value.item()))
+    except AttributeError as error:
+        expected = "numbers, texts and lists of them"
+        raise UsageError("record(parameters=...)", expected=expected, found=f"{error}") from None
 
 
 def _without_seed(parameters: dict) -> dict:
     return {name: value for name, value in parameters.items() if name != "seed"}
-
-
-def _display(content: dict, text: str) -> None:
-    from IPython import get_ipython
-    from IPython.display import display
-
-    if get_ipython() is None:
-        print(text)
-    else:
-        display({RECORD_MIME: content, "text/plain": text}, raw=True)

@@ -38,12 +38,7 @@ except ModuleNotFoundError:  # on Colab, for example
     import medlib"""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {
-        "file_extension": ".py",
-        "mimetype": "text/x-python",
-        "name": "python",
-        "pygments_lexer": "ipython3",
-    },
+    "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
 }
 
 
@@ -102,11 +97,9 @@ class Lesson:
         NotebookNode
             Cell ids come from the content of the cells: an edit changes the id of that cell only.
         """
-        from nbconvert.preprocessors import TagRemovePreprocessor
-
         notebook = _cells(self.path)
-        remove = "exercise" if solved else "solution"
-        notebook, _ = TagRemovePreprocessor(remove_cell_tags={remove}).preprocess(notebook, {})
+        left_out = "exercise" if solved else "solution"
+        notebook.cells = [cell for cell in notebook.cells if left_out not in _tags(cell)]
         notebook.metadata.update(METADATA)
         seen = Counter()
         for cell in notebook.cells:
@@ -204,22 +197,16 @@ def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
     UsageError
         If there is no such lesson.
     """
-    lessons = {
-        path.stem[:2]: Lesson(path) for path in sorted((root / "lessons").glob("[0-9][0-9]_*.py"))
-    }
+    lessons = [Lesson(path) for path in sorted((root / "lessons").glob("[0-9][0-9]_*.py"))]
     if not lessons:
         raise UsageError(f"{root / 'lessons'}", expected="NN_topic.py", found="no lesson")
-    chosen = {}
-    for number in numbers or lessons:
-        key = number.partition("_")[0].zfill(2)
-        if key not in lessons or number not in (lessons[key].name, key, key.lstrip("0") or "0"):
-            raise UsageError(
-                f"lesson {number!r}",
-                expected=f"one of {', '.join(lessons)}",
-                found="no such lesson",
-            )
-        chosen[key] = lessons[key]
-    return list(chosen.values())
+    known = {}
+    for lesson in lessons:
+        known |= dict.fromkeys([lesson.name, lesson.number, str(int(lesson.number))], lesson)
+    for number in set(numbers or []) - set(known):
+        expected = f"one of {', '.join(lesson.number for lesson in lessons)}"
+        raise UsageError(f"lesson {number!r}", expected=expected, found="no such lesson")
+    return list(dict.fromkeys(known[number] for number in numbers)) if numbers else lessons
 
 
 def _cells(path: Path):

@@ -5,8 +5,8 @@ The checks of lesson 05 stand in ``coursekit/check/lesson_05.py``, one function 
     @check.define("05.1")
     def sensitivity(answer):
         found = answer([1, 1, 0], [1, 0, 0])
-        check.that(found != 2 / 3, "You counted all correct decisions: look at tumours only.")
-        check.that(found == 1 / 2, "It is wrong for two tumours of which one is found.")
+        mistakes = {"You counted all correct decisions: look at tumours only.": 2 / 3}
+        check.compare(found, 1 / 2, "It is wrong for two tumours of which one is found.", mistakes)
 
 and a lesson ends an exercise with ``check.exercise("05.1", sensitivity)``. Neither an empty stub
 nor a wrong answer stops the lesson.
@@ -17,6 +17,9 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
+from coursekit import ledger
 from medlib.errors import UsageError
 
 CHECK_MIME = "application/vnd.coursekit.check+json"
@@ -84,6 +87,32 @@ def that(condition: bool, message: str) -> None:
         raise _WrongError(message)
 
 
+def compare(
+    found, right, message: str, mistakes: dict[str, object] | None = None, *, tolerance=1e-9
+) -> None:
+    """Go on if a result is right; a known mistake gets its own hint.
+
+    Parameters
+    ----------
+    found, right : number or array_like
+        The reader's result and the right one.
+    message : str
+        For a result that is neither right nor a known mistake.
+    mistakes : dict of str to number or array_like, optional
+        From each hint to the wrong result that it belongs to.
+    tolerance : float
+        Largest difference between two numbers that count as equal.
+    """
+
+    def is_found(result) -> bool:
+        same_shape = np.shape(found) == np.shape(result)
+        return same_shape and np.allclose(found, result, rtol=0, atol=tolerance)
+
+    for hint, wrong in (mistakes or {}).items():
+        that(not is_found(wrong), hint)
+    that(is_found(right), message)
+
+
 def exercise(name: str, answer) -> None:
     """Check a reader's answer and say what came of it.
 
@@ -99,16 +128,9 @@ def exercise(name: str, answer) -> None:
     UsageError
         If there is no such exercise. Nothing about the answer raises.
     """
-    from IPython import get_ipython
-    from IPython.display import display
-
     found = verdict(name, answer)
-    text = f"Exercise {name}: {found.message}"
-    if get_ipython() is None:
-        print(text)
-    else:
-        content = {"exercise": name, "state": found.state}
-        display({CHECK_MIME: content, "text/plain": text}, raw=True)
+    content = {"exercise": name, "state": found.state}
+    ledger.show({CHECK_MIME: content}, f"Exercise {name}: {found.message}")
 
 
 def verdict(name: str, answer) -> Verdict:

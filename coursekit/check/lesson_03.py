@@ -51,28 +51,27 @@ def standardise(answer):
     )
     constant, rest = found[:, 2], found[:, :2]
     mean, deviation = known.mean(axis=0)[:2], known.std(axis=0)[:2]
-    own = (new[:, :2] - new[:, :2].mean(axis=0)) / new[:, :2].std(axis=0)
-    check.that(
-        not np.allclose(rest, own), "You scale with the statistics of `new`: that is the leak."
-    )
     both = np.vstack([known, new])[:, :2]
-    check.that(
-        not np.allclose(rest, (new[:, :2] - both.mean(axis=0)) / both.std(axis=0)),
-        "You scale with the statistics of both sets: that is the leak, only smaller.",
-    )
-    whole = (new[:, :2] - known.mean()) / known.std()
-    check.that(not np.allclose(rest, whole), "Each feature needs a mean and deviation of its own.")
-    check.that(not np.allclose(rest, new[:, :2] / deviation), "You do not subtract the mean.")
-    check.that(
-        not np.allclose(rest, (new[:, :2] - mean) / deviation**2),
-        "You divide by the variance: the standard deviation is its square root.",
-    )
-    sample = known.std(axis=0, ddof=1)[:2]
-    right = (new[:, :2] - mean) / deviation
-    check.that(
-        np.allclose(rest, right) or np.allclose(rest, (new[:, :2] - mean) / sample),
-        "The scaled values are wrong. Work out one feature (one column) by hand and compare.",
-    )
+    new = new[:, :2]
+    mistakes = {
+        "You scale with the statistics of `new`: that is the leak.": (
+            (new - new.mean(axis=0)) / new.std(axis=0)
+        ),
+        "You scale with the statistics of both sets: that is the leak, only smaller.": (
+            (new - both.mean(axis=0)) / both.std(axis=0)
+        ),
+        "Each feature needs a mean and deviation of its own.": (new - known.mean()) / known.std(),
+        "You do not subtract the mean.": new / deviation,
+        "You divide by the variance: the standard deviation is its square root.": (
+            (new - mean) / deviation**2
+        ),
+    }
+    right = (new - mean) / deviation
+    with_sample_deviation = (new - mean) / known.std(axis=0, ddof=1)[:2]  # as good
+    if np.allclose(rest, with_sample_deviation):
+        right = with_sample_deviation
+    wrong = "The scaled values are wrong. Work out one feature (one column) by hand and compare."
+    check.compare(rest, right, wrong, mistakes, tolerance=1e-5)
     check.that(
         np.isfinite(constant).all(), "A feature that is constant in `known` gives no number."
     )
@@ -90,19 +89,15 @@ def auc_by_pairs(answer):
     found = np.asarray(answer(labels, scores), dtype=float)
     check.that(found.size == 1, f"The AUC is one number, not an array of shape {found.shape}.")
     found = found.item()
-    check.that(
-        not np.isclose(found, 8), "You counted the pairs: the AUC is a share of them, not a number."
-    )
-    check.that(not np.isclose(found, 1 / 9), "It is the wrong way round: who should score higher?")
-    check.that(
-        np.isclose(found, 8 / 9),
-        "It is wrong for six images without ties, three a class: how many pairs are there?",
-    )
+    mistakes = {
+        "You counted the pairs: the AUC is a share of them, not a number.": 8,
+        "It is the wrong way round: who should score higher?": 1 / 9,
+    }
+    wrong = "It is wrong for six images without ties, three a class: how many pairs are there?"
+    check.compare(found, 8 / 9, wrong, mistakes, tolerance=1e-5)
     reverse = float(answer(labels, -scores))
-    check.that(
-        np.isclose(reverse, 1 / 9),
-        "It is wrong for scores in the wrong order: they give less than 0.5.",
-    )
+    wrong = "It is wrong for scores in the wrong order: they give less than 0.5."
+    check.compare(reverse, 1 / 9, wrong, tolerance=1e-5)
     ties = float(answer(np.array([1, 0, 1, 0]), np.array([0.0, 0.0, 0.0, 0.0])))
     check.that(np.isclose(ties, 0.5), "If all scores are equal it must be one half: mind the ties.")
     some = float(answer(np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0])))

@@ -21,19 +21,19 @@ def moving_kernel(answer):
     steps |= {(-1, 0): "moves up", (0, -1): "moves to the left"}
     steps |= {(1, -1): "moves down and to the left", (-1, 1): "moves up and to the right"}
     steps[-1, -1] = "moves up and to the left: in which direction does the kernel look?"
-    for step, what in steps.items():
-        copy = np.roll(image, step, axis=(0, 1))[2:-2, 2:-2]
-        end = "" if what.endswith("?") else "."
-        check.that(not np.allclose(moved, copy), f"With your kernel the image {what}{end}")
     check.that(
         np.isclose(kernel.sum(), 1),
         f"Your weights add up to {kernel.sum():g}, which changes the brightness of the image.",
     )
+    mistakes = {
+        f"With your kernel the image {what}{'' if what.endswith('?') else '.'}": np.roll(
+            image, step, axis=(0, 1)
+        )[2:-2, 2:-2]
+        for step, what in steps.items()
+    }
     wanted = np.roll(image, (1, 1), axis=(0, 1))[2:-2, 2:-2]
-    check.that(
-        np.allclose(moved, wanted),
-        "Your output mixes several pixels. How many of the nine must it look at?",
-    )
+    wrong = "Your output mixes several pixels. How many of the nine must it look at?"
+    check.compare(moved, wanted, wrong, mistakes, tolerance=1e-5)
 
 
 @check.define("04.2")

@@ -1,6 +1,7 @@
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from coursekit import check
@@ -37,6 +38,27 @@ def test_answers_get_the_verdict_they_deserve(answer, state, message, capsys):
     assert message in found.message
     check.exercise("98.1", answer)  # and never stops the lesson
     assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (0.5, None),
+        (0.5 + 1e-12, None),
+        (0.6, "wrong here"),
+        (2, "a count"),
+        ([0.5, 0.5], "wrong here"),  # as many numbers as were asked for
+        (float("nan"), "wrong here"),
+        ([1.0, 2.0], "a list"),
+    ],
+)
+def test_a_known_mistake_gets_its_own_hint(found, message):
+    mistakes = {"a count": 2, "a list": np.array([1, 2])}
+    if message is None:
+        check.compare(found, 0.5, "wrong here", mistakes)
+    else:
+        with pytest.raises(check._WrongError, match=message):
+            check.compare(found, 0.5, "wrong here", mistakes)
 
 
 def test_checks_of_a_lesson_are_found_in_its_module(monkeypatch):

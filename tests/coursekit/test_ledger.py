@@ -1,5 +1,6 @@
 import json
 
+import nbformat
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -107,6 +108,51 @@ def test_number_that_no_seed_changes_is_exact():
 def test_two_seeds_are_too_few():
     with pytest.raises(UsageError, match="three or more"):
         ledger.calibrate([1, 2], seeds=[0, 1], parameters={})
+
+
+def _band(low, high, *, exact=False):
+    return ledger.Band(low, high, (low + high) / 2, 0.01, 10, list(range(10)), exact, {})
+
+
+@pytest.mark.parametrize(
+    ("band", "limits", "chance", "reason"),
+    [
+        (_band(0.7, 0.9), (0, 1), 0.5, ""),
+        (_band(0.49, 0.8), (0, 1), 0.5, "chance"),
+        (_band(0.5, 0.8), (0, 1), 0.5, "chance"),
+        (_band(0.66, 1), (0, 1), None, "third"),
+        (_band(0.67, 1), (0, 1), None, ""),
+        (_band(0.66, 1), None, None, ""),
+        (_band(-0.1, 0.2), (-1, 1), 0, "chance"),
+        (_band(0.2, 0.4), (0, 1), 0.5, ""),  # worse than chance, and it says so
+        (_band(0.5, 0.5, exact=True), (0, 1), 0.5, ""),
+    ],
+)
+def test_a_band_that_could_not_fail_is_weak(band, limits, chance, reason):
+    found = ledger.weakness(band, limits, chance)
+    assert reason in found
+    assert bool(found) == bool(reason)
+
+
+# Bands of the committed ledger that prove nothing; the list may only become shorter.
+WEAK = {
+    "02/copies_seen", "03/gap_few", "04/final_loss", "04/network_accuracy", "04/outline_share",
+    "05/sensitivity_small",
+}  # fmt: skip
+
+
+def test_committed_bands_can_fail(repository):
+    records = {}
+    for path in (repository / "notebooks").glob("*.ipynb"):
+        records |= ledger.records_in(nbformat.read(path, as_version=4))
+    bands = ledger.bands(repository / "results" / "ledger.json")
+    weak = {
+        name
+        for name, band in bands.items()
+        if name in records
+        and ledger.weakness(band, records[name]["limits"], records[name].get("chance"))
+    }
+    assert weak <= WEAK
 
 
 def test_writing_a_lesson_keeps_the_others_and_drops_its_old_names(book):

@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from coursekit import build as building
-from coursekit import execute, ledger, links, source
+from coursekit import execute, kernels, ledger, links, report, source
 from coursekit.execute import parse_parameters
 from coursekit.kernels import clean_outputs
 from coursekit.source import repository_root
 from medlib.errors import LedgerError, RunError, UsageError
 
 FIXTURE = Path(__file__).parent / "lessons_fixture"
+LESSONS = sorted((Path(__file__).parents[2] / "lessons").glob("[0-9][0-9]_*.py"))
 FAILS = """\
 # %% tags=["parameters"]
 seed = 0
@@ -233,9 +234,85 @@ def test_run_goes_on_after_failures_and_tells_all(course):
     assert "division by zero" in rows["91"]
     (memory,) = re.findall(r"(\d+) MB", rows["92"])
     assert 200 < int(memory) < 500  # the kernel, about 60 MB, and the 200 MB array
+    (cpu,), (seconds,) = (re.findall(rf">(\d+) {unit}", rows["92"]) for unit in ("CPU-s", "s<"))
+    assert int(cpu) < 4 <= int(seconds)  # sleeping costs time and no processor
     lesson_page = (folder / "90_noise.html").read_text()
     assert 'alt="Noise of one scan' in lesson_page
     assert "No description has been provided" not in lesson_page
+
+
+def test_processor_seconds_are_those_of_the_kernel_and_its_children(course):
+    burn = "import time\nwhile time.process_time() < 1.5: pass\n"
+    source_text = f"# %%\nimport subprocess, sys\n{burn}"
+    source_text += f"# %%\nsubprocess.run([sys.executable, '-c', {burn!r}], check=True)\n"
+    _add(course, "94_busy", source_text)
+    (lesson,) = source.find(course, ["94"])
+    execution = kernels.Execution(lesson, "busy")
+    kernels.execute_all([execution], course / "runs")
+    assert execution.status == "done"
+    assert 3 <= execution.cpu_seconds < 6
+    assert execution.cells_done == execution.cells == 2
+
+
+def test_what_a_lesson_started_ends_with_it(course):
+    start = "import subprocess, sys\nprint(subprocess.Popen(['sleep', '600']).pid)"
+    _add(course, "94_leaves", f"# %%\n{start}\n")
+    page = execute.execute_lessons(source.find(course, ["94"]))
+    cell = nbformat.read(page.parent / "94_leaves.ipynb", as_version=4).cells[0]
+    pid = int(cell.outputs[0].text)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_pages_show_equations_and_need_no_network(course):
+    path = course / "lessons" / "90_noise.py"
+    equation = "# $$s = \\frac{\\sigma}{\\sqrt{n}}$$ where $n < 100$; `$5` is money.\n# "
+    path.write_text(path.read_text().replace("# **In this", f"{equation}**In this"))
+    page = execute.execute_lessons(source.find(course))
+    text = (page.parent / "90_noise.html").read_text()
+    for where in (text, page.read_text()):
+        assert not re.search(r"<(script|img|iframe|link)\b[^>]*(src|href)=.?(https?:)?//", where)
+        assert not re.search(r"import\s*\(?.?https?:|@import|url\(.?(https?:)?//", where)
+        assert "mathjax" not in where.lower()
+    assert re.search(
+        r'<math[^>]*display="block".*?<mfrac><mrow><mi>σ</mi></mrow><mrow><msqrt>', text
+    )
+    assert re.search(r"<math[^>]*>.*?<mi>n</mi><mo>&lt;</mo><mn>100</mn>", text)
+    assert "<code>$5</code>" in text
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_every_equation_of_a_lesson_becomes_mathml(path):
+    cells = [cell.source for cell in source.Lesson(path).read().cells]
+    for text in cells:
+        page = report.markdown_with_mathml(text)
+        for equation in re.findall(r"<math.*?</math>", page, flags=re.S):
+            assert "\\" not in equation  # a command that was not understood
+
+
+def test_errors_are_shown_as_text(course):
+    _add(course, "91_fails", FAILS.replace("print(1 / 0)", "raise ValueError('<b>not bold</b>')"))
+    with pytest.raises(RunError, match="<b>not bold</b>.*index.html"):
+        execute.execute_lessons(source.find(course, ["91"]))
+    (page,) = course.glob("runs/*/index.html")
+    assert "&lt;b&gt;not bold&lt;/b&gt;" in page.read_text()
+
+
+def test_make_clean_keeps_what_a_user_trained(course, repository):
+    shutil.copy(repository / "Makefile", course)
+    for name in ("first", "2026-01-31_mine", "2026-01-31_23-59-59", "2026-02-01_00-00-00"):
+        (course / "runs" / name).mkdir(parents=True)
+        (course / "runs" / name / "model.keras").touch()
+    (course / "runs/2026-02-01_00-00-00/model.keras").rename(
+        course / "runs/2026-02-01_00-00-00/index.html"
+    )
+    for report_of_training in ("2026-01-31_mine", "first"):
+        (course / "runs" / report_of_training / "index.html").touch()
+    (course / ".venv").mkdir()
+    subprocess.run(["make", "clean"], cwd=course, check=True, capture_output=True)
+    kept = ["2026-01-31_23-59-59", "2026-01-31_mine", "first"]
+    assert sorted(os.listdir(course / "runs")) == kept
+    assert not (course / ".venv").exists()
+    assert (course / "lessons").is_dir()
 
 
 def test_run_replaces_parameters_in_the_source(course):
@@ -259,10 +336,13 @@ def test_parameters_are_literals_or_text_or_absolute_paths(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "labels.csv").touch()
     (tmp_path / "simbrain").mkdir()
+    (tmp_path / "scans").mkdir()
     given = ["a=1", "b=1e-3", "c=[1, 2]", "d=simbrain", "e=labels.csv", "f=None", "g=x=y"]
+    given += ["h=scans", "i=./simbrain", "j=absent", "k="]
     assert parse_parameters(given) == {
         "a": 1, "b": 1e-3, "c": [1, 2], "d": "simbrain", "e": str(tmp_path / "labels.csv"),
-        "f": None, "g": "x=y",
+        "f": None, "g": "x=y", "h": str(tmp_path / "scans"), "i": str(tmp_path / "simbrain"),
+        "j": "absent", "k": "",
     }  # fmt: skip
     for wrong in ("a", "=1", "a b=1"):
         with pytest.raises(UsageError, match="name=value"):
@@ -294,7 +374,7 @@ def test_commands_end_with_one_message_and_the_right_exit_code(course):
         (["build", "--check"], 1, "course build 90"),
         (["run", "17"], 2, "no such lesson"),
         (["run", "90", "-p", "epochs=1"], 2, "scans=16"),
-        (["calibrate", "90", "--seeds", "2"], 2, "3 or more"),
+        (["calibrate", "90", "--seeds", "2"], 2, "greater than or equal to 3"),
         (["links", "nobody"], 2, "owner/name"),
     ):
         done = _medlib(*arguments, cwd=course)
@@ -319,6 +399,25 @@ def test_calibration_writes_bands_that_hold(course, monkeypatch):
         ledger.record("93/count", 13, {"seed": 0})
 
 
+def test_calibration_refuses_bands_that_could_not_fail_and_names_them_all(course):
+    source_text = """\
+# %% tags=["parameters"]
+seed = 0
+# %%
+from coursekit import ledger
+ledger.record("93/wide", seed / 2, {"seed": seed}, limits=(0, 1))
+ledger.record("93/guessed", 0.5 + seed / 100, {"seed": seed}, limits=(0, 1), chance=0.5)
+ledger.record("93/sound", 0.8 + seed / 1000, {"seed": seed}, limits=(0, 1), chance=0.5)
+"""
+    _add(course, "93_seeded", source_text)
+    with pytest.raises(LedgerError) as error:
+        execute.calibrate(source.find(course, ["93"])[0], seeds=3)
+    assert "93/wide" in str(error.value)
+    assert re.search(r"93/guessed: [^;]*chance level", str(error.value))
+    assert "93/sound" not in str(error.value)
+    assert not (course / "results").exists()
+
+
 def test_calibration_that_fails_leaves_the_ledger(course, monkeypatch):
     def fail(executions, folder, **options):
         for execution in executions:
@@ -335,10 +434,11 @@ def test_calibration_that_fails_leaves_the_ledger(course, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("command", ["run", "build"])
 def test_interrupt_ends_the_kernels(course, command):
-    _add(course, "92_slow", SLOW)
+    for name in ("92_slow", "93_slow", "94_waits"):
+        _add(course, name, SLOW)
     left = course / "left.txt"
     process = subprocess.Popen(
-        [sys.executable, "-m", "coursekit.cli", command, "92"],
+        [sys.executable, "-m", "coursekit.cli", command, "92", "93", "94"],
         cwd=course,
         env=os.environ | {"LEFT": str(left)},
         stderr=subprocess.PIPE,
@@ -357,7 +457,7 @@ def test_interrupt_ends_the_kernels(course, command):
     assert "Traceback" not in stderr
     assert psutil.wait_procs(family, timeout=5)[1] == []
     assert list(course.glob("runs/*/index.html")) or command == "build"
-    assert not list(course.glob("notebooks/92*"))
+    assert not list(course.glob("notebooks/9[234]*"))
 
 
 def _stamped_paths(text, repository):
