@@ -27,8 +27,9 @@ from sklearn.svm import SVC
 from medlib import training
 from medlib.datasets.simbrain import load_simbrain
 from medlib.datasets.structure import MedicalDataset, Split
-from medlib.models import build, classical
+from medlib.models import classical
 from medlib.preprocessing import fit_normalisation
+from medlib.tasks import Classification
 
 # What the table says of the examination, not of the tumour.
 METADATA = (
@@ -44,6 +45,8 @@ METADATA = (
     "flair_inversion_time_ms",
 )
 DIAMETERS_MM = (0, 20, 30, 40, 100)
+
+TASK = Classification(("normal", "tumour"))
 
 
 def main() -> None:
@@ -172,7 +175,7 @@ def train_cnn(data: MedicalDataset, seed: int) -> np.ndarray:
     train, validation, test = (
         standardise.apply(split.images) for split in (data.train, data.validation, data.test)
     )
-    model = build("cnn", data.image_shape, 2, seed=seed)
+    model = build_lesson_05(data.image_shape)
     auc = keras.metrics.AUC(name="auc")
     model.compile(keras.optimizers.Adam(5e-4), "binary_crossentropy", metrics=[auc])
     stop = keras.callbacks.EarlyStopping(
@@ -187,18 +190,36 @@ def train_cnn(data: MedicalDataset, seed: int) -> np.ndarray:
         callbacks=[stop],
         verbose=0,
     )
-    return training.predict(model, test)[:, 1]
+    return training.predict(model, test, TASK)[:, 1]
 
 
 def train_normalised(data: MedicalDataset, seed: int) -> np.ndarray:
     """Train :func:`build_normalised` as ``medlib train`` does, for 24 epochs."""
     training.set_seed(seed)
     model = build_normalised(data.image_shape)
-    augmentation = training.RECIPES["cnn"]["augmentation"]
     training.fit(
-        model, data.train, data.validation, epochs=24, seed=seed, augmentation=augmentation
+        model,
+        data.train,
+        task=TASK,
+        epochs=24,
+        seed=seed,
+        augmentation=training.AUGMENTATION,
     )
-    return training.predict(model, data.test.images)[:, 1]
+    return training.predict(model, data.test.images, TASK)[:, 1]
+
+
+def build_lesson_05(image_shape: tuple[int, int, int]):
+    """Three convolutions with pooling and two dense layers: the network of lesson 05."""
+    from keras import Sequential, layers
+
+    blocks = []
+    for width in (32, 64, 128):
+        blocks += [layers.Conv2D(width, 3, padding="same", activation="relu")]
+        blocks += [layers.MaxPooling2D()]
+    dense = [layers.Flatten(), layers.Dense(128, activation="relu")]
+    return Sequential(
+        [layers.Input(image_shape), *blocks, *dense, layers.Dense(1, activation="sigmoid")]
+    )
 
 
 def build_normalised(image_shape: tuple[int, int, int]):

@@ -29,7 +29,7 @@ def train_and_test(config: dict) -> dict:
     UsageError
         If the set has more than two classes, or fewer training images than ``n_train``.
     """
-    train, validation, test, class_names = _splits(config["data"], config["test_seed"])
+    train, test, class_names = _splits(config["data"], config["test_seed"])
     if len(class_names) != 2:
         raise UsageError(config["data"], expected="two classes", found=f"{len(class_names)}")
     for_subjects, for_network = np.random.SeedSequence(config["seed"]).spawn(2)
@@ -44,7 +44,7 @@ def train_and_test(config: dict) -> dict:
         scores, steps = model.decision_function(test.images), None
     else:
         seed = int(for_network.generate_state(1)[0])
-        scores, steps = _network_scores(config, train, validation, test, class_names, seed=seed)
+        scores, steps = _network_scores(config, train, test, class_names, seed=seed)
     trained_on = {"n_images": len(train), "n_subjects": len(np.unique(train.subjects))}
     tested_on = {"labels": test.labels, "subjects": test.subjects}
     return tested_on | {"scores": scores, "steps": steps} | trained_on
@@ -91,7 +91,7 @@ def choose_images(
     return np.flatnonzero(np.isin(subject_of, queue[:n_subjects]))
 
 
-def _network_scores(config, train, validation, test, class_names, *, seed: int):
+def _network_scores(config, train, test, class_names, *, seed: int):
     """Return the probability of class 1 for each test image, and the number of training steps."""
     from medlib import models, tasks, training
 
@@ -99,27 +99,27 @@ def _network_scores(config, train, validation, test, class_names, *, seed: int):
     image_shape = train.images.shape[1:]
     training.set_seed(seed)
     network = models.build(config["model"], image_shape, task, seed=seed)
-    settings = training.recipe(config["model"], n_images=len(train), image_size=image_shape[0])
+    settings = training.recipe(config["model"], n_images=len(train))
     settings["batch_size"] = min(config["batch_size"] or settings["batch_size"], len(train))
     steps_an_epoch = len(train) // settings["batch_size"]
     if config["steps"]:
         settings["epochs"] = max(1, round(config["steps"] / steps_an_epoch))
-    training.fit(network, train, validation, task=task, seed=seed, **settings)
-    scores = training.predict(network, test.images, task)[:, 1]
+    training.fit(network, train, task=task, seed=seed, **settings)
+    scores = training.predict(network, test.images, task, mirror=True)[:, 1]
     return scores, settings["epochs"] * steps_an_epoch
 
 
 @functools.lru_cache(maxsize=2)  # a worker makes many records of one set
 def _splits(name: str, test_seed: int | None) -> tuple:
-    """Return training, validation (None: nothing is chosen by it), test and the class names."""
+    """Return training and test images and the class names; nothing is chosen on validation."""
     from medlib import datasets
 
     data = datasets.load(name)
     if name != "simbrain":
-        return data.train, data.validation, data.test, data.class_names
+        return data.train, data.test, data.class_names
     from medlib.datasets.simbrain import new_patients
     from medlib.datasets.structure import join_splits
 
     images = join_splits(data)
     train = images.all.take(images.given_split != "test")
-    return train, None, new_patients(test_seed), data.class_names
+    return train, new_patients(test_seed), data.class_names

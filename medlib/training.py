@@ -12,18 +12,20 @@ import pandas as pd
 
 from medlib.errors import UsageError
 
-# Found by cross-validation: see the README, "How the recipe was chosen".
+# Found by five-fold cross-validation inside breast ultrasound (tumour or normal, benign or
+# malignant), the training and validation images of BreastMNIST, and those of simbrain: networks,
+# strength of the changes, steps, and the last averaged weights against those of a chosen epoch.
 LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3}
 AUGMENTATION = {
     "flip": True,
     "shift": 0.05,
     "rotation": 10.0,
     "zoom": 0.1,
-    "gamma": 0.2,
-    "contrast": 0.15,
+    "gamma": 0.3,
+    "contrast": 0.2,
 }
 BATCH_SIZE = 32
-STEPS = 1000  # a small set gets as many epochs as make this many steps ...
+STEPS = 800  # a small set gets as many epochs as make this many steps ...
 EPOCHS_AT_LEAST, EPOCHS_AT_MOST = 8, 100  # ... within these bounds
 PREDICTION_BATCH = 128
 

@@ -301,6 +301,67 @@ def bootstrap_values(
     return np.array([statistic(*(array[rows] for array in arrays)) for rows in resamples])
 
 
+def crossed_bootstrap(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    subjects: np.ndarray,
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean of a statistic over seeds, with an interval over seeds and subjects together.
+
+    A resample draws seeds and, independently of them, subjects, each with replacement. The interval
+    is that of Student's t: the resamples' standard deviation, times sqrt(k / (k - 1)) because a
+    bootstrap of k things spreads too little, with k - 1 degrees of freedom; k is the number of
+    seeds or that of subjects, whichever is smaller.
+
+    Parameters
+    ----------
+    statistic : callable
+        Called with labels and the scores of one seed for the same images; returns one number. A
+        resample of subjects for which it is NaN is left out.
+    labels : ndarray, shape (n,)
+    scores : ndarray, shape (seeds, n, ...)
+        What the networks of several seeds say of the same images. A last axis of two models gives
+        paired differences.
+    subjects : ndarray, shape (n,)
+    n_resamples : int
+    confidence : float
+    seed : int
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    DataError
+        With fewer than two seeds or two subjects: nothing is known of others then.
+
+    References
+    ----------
+    Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1 (2007) 386-411.
+    """
+    fewest = min(len(scores), len(np.unique(subjects)))
+    if fewest < 2:
+        found = f"{len(scores)} and {len(np.unique(subjects))}"
+        raise DataError("bootstrap", expected="two seeds and two subjects or more", found=found)
+    rng, draw = np.random.default_rng(seed), _row_sampler(len(labels), subjects)
+    values = np.empty(n_resamples)
+    for k in range(n_resamples):
+        rows, seeds = draw(rng), rng.integers(len(scores), size=len(scores))
+        which, counts = np.unique(seeds, return_counts=True)
+        found = [statistic(labels[rows], scores[each][rows]) for each in which]
+        values[k] = np.average(found, weights=counts)
+    value = float(np.mean([statistic(labels, each) for each in scores]))
+    spread = np.nanstd(values, ddof=1) * math.sqrt(fewest / (fewest - 1))
+    margin = float(stats.t.ppf((1 + confidence) / 2, fewest - 1)) * float(spread)
+    return Interval(value, value - margin, value + margin, len(labels))
+
+
 def percentile_bounds(values: np.ndarray, *, confidence: float = 0.95) -> np.ndarray:
     """Return the lower and upper percentiles of bootstrap values, without the undefined ones.
 

@@ -12,6 +12,7 @@ from medlib.evaluation.statistics import (
     auc_interval,
     auc_test,
     bootstrap_interval,
+    crossed_bootstrap,
     macro_auc_interval,
     mean_of_proportions,
     wilson_interval,
@@ -285,3 +286,47 @@ class TestBootstrap:
 
 def test_an_interval_reads_like_in_a_paper():
     assert str(Interval(0.9123, 0.8808, 0.9377, 156)) == "0.912 [0.881, 0.938]"
+
+
+def accuracies(rng, n_seeds, n_subjects, images=2):
+    """Right answers, (seeds, images): a subject, a seed and their meeting each move the odds."""
+    odds = 0.8 + rng.normal(0, 1, (1, n_subjects)) + rng.normal(0, 0.4, (n_seeds, 1))
+    odds = odds + rng.normal(0, 0.5, (n_seeds, n_subjects))
+    right = rng.random((n_seeds, n_subjects, images)) < 1 / (1 + np.exp(-odds[..., None]))
+    return right.reshape(n_seeds, -1).astype(float), np.repeat(np.arange(n_subjects), images)
+
+
+def share_right(labels, right):
+    return right.mean()
+
+
+@pytest.mark.parametrize(("n_seeds", "n_subjects"), [(5, 40), (10, 40)])
+def test_an_interval_over_seeds_and_subjects_covers_the_truth(n_seeds, n_subjects):
+    rng = np.random.default_rng(0)
+    truth = np.mean([accuracies(rng, 400, 400)[0].mean() for _ in range(10)])
+    covered, percentile = 0, 0
+    for _ in range(300):
+        right, subjects = accuracies(rng, n_seeds, n_subjects)
+        labels = np.zeros(len(subjects))
+        found = crossed_bootstrap(share_right, labels, right, subjects=subjects, n_resamples=150)
+        covered += found.low <= truth <= found.high
+        alone = bootstrap_interval(share_right, labels, right[0], groups=subjects, n_resamples=150)
+        percentile += alone.low <= truth <= alone.high
+    assert covered / 300 > 0.935
+    assert percentile / 300 < 0.93  # one seed with its subjects alone is surer than it may be
+
+
+def test_paired_differences_take_the_same_subjects_and_seeds():
+    rng = np.random.default_rng(1)
+    right, subjects = accuracies(rng, 6, 30)
+    both = np.stack([right, right], axis=-1)
+    found = crossed_bootstrap(
+        lambda labels, pair: (pair[:, 1] - pair[:, 0]).mean(),
+        np.zeros(len(subjects)),
+        both,
+        subjects=subjects,
+        n_resamples=100,
+    )
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+    with pytest.raises(DataError, match="two seeds and two subjects"):
+        crossed_bootstrap(share_right, subjects, right[:1], subjects=subjects)
