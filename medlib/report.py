@@ -168,9 +168,12 @@ def _roc(measured: Split, predictions: np.ndarray) -> str:
 
 def _errors(measured: Split, predictions: np.ndarray, names: tuple[str, ...]) -> str:
     of_truth = predictions[np.arange(len(measured)), measured.labels]
-    wrong = np.flatnonzero(classification.predicted_labels(predictions) != measured.labels)
-    worst = wrong[np.argsort(of_truth[wrong])][:N_ERRORS]
-    if not len(worst):
+    is_wrong = classification.predicted_labels(predictions) != measured.labels
+    worst = []  # of each class
+    for label in range(len(names)):
+        rows = np.flatnonzero(is_wrong & (measured.labels == label))
+        worst.extend(rows[np.argsort(of_truth[rows])][: max(1, N_ERRORS // len(names))])
+    if not worst:
         return "<p>None.</p>"
     images = measured.images[worst]
     if images.shape[-1] not in (1, 3):

@@ -200,12 +200,9 @@ def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> Inte
         raise DataError("successes", expected=f"0 to {n}", found=str(successes))
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    z, share = _z(confidence), successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    margin = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    low = 0.0 if successes == 0 else centre - margin
-    high = 1.0 if successes == n else centre + margin
-    return Interval(share, low, high, int(n))
+    _z(confidence)  # refuses what is no confidence
+    found = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return Interval(successes / n, float(found.low), float(found.high), int(n))
 
 
 def mean_of_proportions(parts: list[Interval]) -> Interval:

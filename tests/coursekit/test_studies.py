@@ -514,7 +514,7 @@ def test_classical_model_is_trained_on_the_chosen_and_tested_on_all(monkeypatch)
         subjects = np.array([f"p{i}" for i in range(n)])
         return Images(images.astype(np.float32), labels, subjects)
 
-    splits = split(60), None, split(20), ("normal", "tumour")
+    splits = split(60), split(20), ("normal", "tumour")
     monkeypatch.setattr(experiments, "_splits", lambda name, test_seed: splits)
     config = {"data": "simbrain", "test_seed": 1, "model": "classical", "n_train": 30, "seed": 3}
     measured = experiments.train_and_test(config | {"steps": 400, "batch_size": None})
