@@ -1,4 +1,8 @@
-"""Intervals and tests: what a number measured on n images can and cannot say."""
+"""Intervals and tests: what a number measured on n images can and cannot say.
+
+Images of one subject are alike, so that they say less than as many subjects would. Functions take
+``subjects``: whose image each is. Without it every image counts as a subject of its own.
+"""
 
 import math
 from collections.abc import Callable
@@ -37,134 +41,13 @@ class PairedTest:
         return f"{self.difference}, p = {self.p_value:.2g}"
 
 
-def auc_interval(labels: np.ndarray, scores: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """Return the area under the ROC curve with DeLong's interval on the logit scale.
-
-    The logit keeps the interval inside [0, 1] and close to its nominal coverage for areas near
-    one. Where DeLong's variance is zero because the two classes are perfectly separated, the
-    bound is the exact binomial one for the min(positives, negatives) disjoint pairs of a positive
-    and a negative image. With a single image in a class nothing is known: [0, 1].
-
-    Parameters
-    ----------
-    labels : ndarray of 0 and 1, shape (n,)
-    scores : ndarray, shape (n,)
-        Higher means more likely class 1; any scale.
-    confidence : float
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    DataError
-        If the lengths differ, a score is not finite or a class is missing.
-
-    References
-    ----------
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845; the fast computation from
-    midranks: Sun and Xu, IEEE Signal Processing Letters 21 (2014) 1389-1393; the logit: Pepe,
-    The Statistical Evaluation of Medical Tests (2003), section 5.2.
-    """
-    positive = _binary(labels, scores)
-    auc, influence = _auc_influence(positive, scores)
-    smallest = min(positive.sum(), (~positive).sum())
-    return _logit_interval(auc, math.sqrt(influence @ influence), smallest, len(scores), confidence)
-
-
-def macro_auc_interval(
-    labels: np.ndarray, probabilities: np.ndarray, *, confidence: float = 0.95
-) -> Interval:
-    """Return the mean one-versus-rest area under the ROC curve over the classes, with an interval.
-
-    An image takes part in the area of every class, so the areas are correlated; DeLong's
-    components are averaged over the classes image by image before their variance is taken.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (n,)
-    probabilities : ndarray, shape (n, classes)
-        Classes that no image has are left out.
-    confidence : float
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    DataError
-        If the lengths differ, a value is not finite or fewer than two classes occur.
-    """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=float)
-    _expect_scores(labels, probabilities)
-    present = _present_classes(labels)
-    parts = [_auc_influence(labels == c, probabilities[:, c]) for c in present]
-    auc = float(np.mean([part[0] for part in parts]))
-    influence = np.mean([part[1] for part in parts], axis=0)
-    smallest = min(min((labels == c).sum(), (labels != c).sum()) for c in present)
-    return _logit_interval(auc, math.sqrt(influence @ influence), smallest, len(labels), confidence)
-
-
-def auc_test(
-    labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95
-) -> PairedTest:
-    """Compare two areas under the ROC curve measured on the same images: DeLong's paired test.
-
-    Parameters
-    ----------
-    labels : ndarray of 0 and 1, shape (n,)
-    first, second : ndarray, shape (n,)
-        The two models' scores for the same images, in the same order.
-    confidence : float
-        Of the interval of the difference.
-
-    Returns
-    -------
-    PairedTest
-        The difference is the first area minus the second.
-
-    Raises
-    ------
-    DataError
-        If the lengths differ, a score is not finite or a class is missing.
-
-    References
-    ----------
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837-845, equation 5.
-    """
-    positive = _binary(labels, first)
-    _binary(labels, second)
-    smallest = int(min(positive.sum(), (~positive).sum()))
-    if smallest < 2:
-        found = f"{positive.sum()} and {(~positive).sum()}"
-        raise DataError("labels", expected="two images or more of each class", found=found)
-    (auc_first, influence_first), (auc_second, influence_second) = (
-        _auc_influence(positive, scores) for scores in (first, second)
-    )
-    difference = auc_first - auc_second
-    standard_error = float(np.linalg.norm(influence_first - influence_second))
-    margin = _z(confidence) * standard_error
-    low, high = max(difference - margin, -1.0), min(difference + margin, 1.0)
-    if standard_error > 1e-12:
-        p_value = float(2 * stats.norm.sf(abs(difference) / standard_error))
-    elif difference == 0:
-        p_value = 1.0
-    else:  # perfect against reversed or constant: each disjoint pair is a fair coin under the null
-        p_value = min(1.0, 2 * 0.5**smallest)
-        one = auc_interval(labels, first, confidence=confidence)
-        other = auc_interval(labels, second, confidence=confidence)
-        low, high = one.low - other.high, one.high - other.low
-    return PairedTest(Interval(difference, low, high, len(positive)), p_value)
-
-
-def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> Interval:
+def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
     """Return a proportion with Wilson's score interval.
 
     Parameters
     ----------
-    successes, n : int
+    successes, n : float
+        Counts, or effective counts, which need not be whole.
     confidence : float
 
     Returns
@@ -185,23 +68,79 @@ def wilson_interval(successes: int, n: int, *, confidence: float = 0.95) -> Inte
         raise DataError("successes", expected=f"0 to {n}", found=str(successes))
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    z, share = _z(confidence), successes / n
+    z, share = -stats.norm.ppf(_tail(confidence)), successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     margin = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    low = 0.0 if successes == 0 else centre - margin
-    high = 1.0 if successes == n else centre + margin
+    low = 0.0 if successes == 0 else float(centre - margin)
+    high = 1.0 if successes == n else float(centre + margin)
     return Interval(share, low, high, int(n))
 
 
-def mean_of_proportions(parts: list[Interval]) -> Interval:
-    """Return the mean of independent proportions, its interval recovered from theirs.
+def proportion_interval(
+    correct: np.ndarray, *, subjects: np.ndarray | None = None, confidence: float = 0.95
+) -> Interval:
+    """Return the share of images that are correct, with an interval that knows their subjects.
 
-    Balanced accuracy is the mean of the classes' sensitivities. Parts without images are left out.
+    It is Wilson's interval with an effective number of images: as many independent ones as would
+    give the variance seen between subjects, lowered because that variance is itself estimated
+    from few subjects, and never less than if all images of a subject were copies of one or more
+    than the images. That also serves shares of 0 and 1 and subjects that are all alike.
+    A single subject says nothing about others: [0, 1].
 
     Parameters
     ----------
-    parts : list of Interval
-        Wilson intervals of one confidence.
+    correct : ndarray of bool, shape (n,)
+    subjects : ndarray, shape (n,), optional
+    confidence : float
+
+    Returns
+    -------
+    Interval
+        All NaN when n is zero.
+
+    References
+    ----------
+    Korn and Graubard, Survey Methodology 24 (1998) 193-201 (effective number and its correction);
+    Saha, Miller and Wang, International Journal of Biostatistics 12 (2016) (Wilson's form of it).
+    """
+    correct = np.asarray(correct, dtype=float)
+    n = len(correct)
+    if n == 0:
+        return wilson_interval(0, 0)
+    sizes = np.bincount(_codes(subjects, n))
+    if len(sizes) < 2:
+        return Interval(correct.mean(), 0.0, 1.0, n)
+    right = np.bincount(_codes(subjects, n), correct)
+    # one subject that is all right and one that is all wrong
+    more, successes = np.append(sizes, [sizes.mean()] * 2), np.append(right, [sizes.mean(), 0])
+    total = more.sum()
+    share = successes.sum() / total
+    squares = (successes - share * more) ** 2 / (1 - more / total)
+    effect = squares.sum() / (share * (1 - share)) * (total - 1) / total**2
+    size = min(max(n / effect, n**2 / (sizes @ sizes)), n)
+    found = wilson_interval(correct.mean() * size, size, confidence=confidence)
+    return Interval(correct.mean(), found.low, found.high, n)
+
+
+def balanced_accuracy_interval(
+    correct: np.ndarray,
+    labels: np.ndarray,
+    *,
+    subjects: np.ndarray | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    """Return the mean over classes of the share of images that are correct, with its interval.
+
+    The interval is recovered from those of :func:`proportion_interval` for each class and from
+    the correlation of the classes' errors in subjects that have images of several.
+
+    Parameters
+    ----------
+    correct : ndarray of bool, shape (n,)
+    labels : ndarray of int, shape (n,)
+        Classes that no image has are left out.
+    subjects : ndarray, shape (n,), optional
+    confidence : float
 
     Returns
     -------
@@ -211,108 +150,21 @@ def mean_of_proportions(parts: list[Interval]) -> Interval:
     ----------
     Zou and Donner, Statistics in Medicine 27 (2008) 1693-1702 (variance estimates recovery).
     """
-    parts = [part for part in parts if part.n > 0]
-    mean = float(np.mean([part.value for part in parts]))
-    below = math.hypot(*(part.value - part.low for part in parts)) / len(parts)
-    above = math.hypot(*(part.high - part.value for part in parts)) / len(parts)
-    return Interval(mean, mean - below, mean + above, sum(part.n for part in parts))
-
-
-def bootstrap_interval(
-    statistic: Callable[..., float],
-    *arrays: np.ndarray,
-    groups: np.ndarray | None = None,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Return a statistic with its percentile bootstrap interval.
-
-    Parameters
-    ----------
-    statistic : callable
-        Called with the arrays, resampled along their first axis together; returns one number. A
-        resample for which it is NaN (one class only, say) is left out.
-    *arrays : ndarray, shape (n, ...)
-    groups : ndarray, shape (n,), optional
-        Whose image each row is. Given, whole groups are drawn instead of rows: images of one
-        subject are not independent, and drawing them apart makes intervals too narrow.
-    n_resamples : int
-    confidence : float
-    seed : int
-
-    Returns
-    -------
-    Interval
-
-    Raises
-    ------
-    DataError
-        If the lengths differ or the statistic is NaN in more than half of the resamples.
-
-    References
-    ----------
-    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13; drawing subjects:
-    Field and Welsh, Journal of the Royal Statistical Society B 69 (2007) 369-390.
-    """
-    values = bootstrap_values(statistic, *arrays, groups=groups, n_resamples=n_resamples, seed=seed)
-    low, high = percentile_bounds(values, confidence=confidence)
-    return Interval(float(statistic(*arrays)), float(low), float(high), len(arrays[0]))
-
-
-def bootstrap_values(
-    statistic: Callable[..., float | np.ndarray],
-    *arrays: np.ndarray,
-    groups: np.ndarray | None = None,
-    n_resamples: int = 2000,
-    seed: int = 0,
-) -> np.ndarray:
-    """Return the statistic of every bootstrap resample; see :func:`bootstrap_interval`.
-
-    Returns
-    -------
-    ndarray, shape (n_resamples,) or (n_resamples, k) for a statistic that gives k numbers
-    """
-    if not arrays or len(arrays[0]) == 0:
-        raise DataError("bootstrap", expected="at least one row", found="none")
-    arrays = tuple(np.asarray(array) for array in arrays)
-    n = len(arrays[0])
-    lengths = [len(array) for array in arrays] + ([] if groups is None else [len(groups)])
-    if set(lengths) != {n}:
-        raise DataError("bootstrap", expected="arrays of one length", found=f"lengths {lengths}")
-    rng = np.random.default_rng(seed)
-    draw = _row_sampler(n, groups)
-    resamples = (draw(rng) for _ in range(n_resamples))
-    return np.array([statistic(*(array[rows] for array in arrays)) for rows in resamples])
-
-
-def percentile_bounds(values: np.ndarray, *, confidence: float = 0.95) -> np.ndarray:
-    """Return the lower and upper percentiles of bootstrap values, without the undefined ones.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_resamples,)
-    confidence : float
-
-    Returns
-    -------
-    ndarray, shape (2,)
-
-    Raises
-    ------
-    DataError
-        If more than half of the values are NaN.
-    """
-    defined = values[~np.isnan(values)]
-    if len(defined) <= len(values) / 2:
-        raise DataError(
-            "bootstrap",
-            expected="a statistic defined in most resamples",
-            found=f"{len(values) - len(defined)} of {len(values)} undefined",
-            advice="There are too few images or subjects of one class for an interval",
-        )
-    tail = (1 - confidence) / 2
-    return np.quantile(defined, [tail, 1 - tail])
+    correct, labels = np.asarray(correct, dtype=float), np.asarray(labels)
+    subjects, parts, errors = _codes(subjects, len(labels)), [], []
+    for rows in (labels == c for c in np.unique(labels)):
+        part = proportion_interval(correct[rows], subjects=subjects[rows], confidence=confidence)
+        parts.append(part)
+        sums = np.bincount(subjects, np.where(rows, correct - part.value, 0))
+        errors.append(sums / max(np.linalg.norm(sums), 1e-12))
+    correlation = np.inner(errors, errors)
+    correlation = np.maximum(correlation, 0) if MODE.get('pos',1) else correlation
+    np.fill_diagonal(correlation, 1)
+    value = float(np.mean([part.value for part in parts]))
+    below = np.array([part.value - part.low for part in parts]) / len(parts)
+    above = np.array([part.high - part.value for part in parts]) / len(parts)
+    margins = [math.sqrt(max(side @ correlation @ side, 0)) for side in (below, above)]
+    return Interval(value, max(value - margins[0], 0.0), min(value + margins[1], 1.0), len(labels))
 
 
 def area_under_curve(positive: np.ndarray, scores: np.ndarray) -> float:
@@ -331,24 +183,44 @@ def area_under_curve(positive: np.ndarray, scores: np.ndarray) -> float:
     return float((ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def separable_bounds(
-    value: float, n_pairs: int, *, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return exact bounds of an area of 0 or 1 from n independent pairs, all of them ordered alike.
+def auc_interval(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    subjects: np.ndarray | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    labels, scores, subjects = checked(labels, scores, subjects)
+    auc, influence = _auc_influence(labels == 1, scores, subjects)
+    return _effective_interval(auc, influence, labels, subjects, confidence)
 
-    Every pair of one positive and one negative image is in order with a probability that is the
-    area itself, so that the lower bound of an area of one is (alpha / 2) ** (1 / n_pairs).
-    """
-    bound = ((1 - confidence) / 2) ** (1 / n_pairs)
-    return (bound, 1.0) if value > 0.5 else (0.0, 1 - bound)
 
+def macro_auc_interval(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    *,
+    subjects: np.ndarray | None = None,
+    confidence: float = 0.95,
+) -> Interval:
+    labels, probabilities, subjects = checked(labels, probabilities, subjects)
+    parts = [
+        _auc_influence(labels == c, probabilities[:, c], subjects) for c in np.unique(labels)
+    ]
+    auc, influence = (np.mean(each, axis=0) for each in zip(*parts, strict=True))
+    return _effective_interval(float(auc), influence, labels, subjects, confidence)
 
-def _auc_influence(positive: np.ndarray, scores: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the area and every image's share in its error, whose squares add up to the variance.
+def checked(labels, scores, subjects):
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
+    return labels, scores, _codes(subjects, len(labels))
 
-    These are DeLong's structural components, centred and scaled, computed from midranks.
-    """
-    scores = np.asarray(scores, dtype=float)
+MODE = {"auc": "wilson", "t": "ratio"}
+
+def _codes(subjects, n):
+    if subjects is None:
+        return np.arange(n)
+    return np.unique(subjects, return_inverse=True)[1]
+
+def _auc_influence(positive, scores, subjects):
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     ranks = stats.rankdata(scores)
@@ -357,74 +229,57 @@ def _auc_influence(positive: np.ndarray, scores: np.ndarray) -> tuple[float, np.
     influence[positive] = (ranks[positive] - stats.rankdata(scores[positive])) / n_negative
     influence[~positive] = 1 - (ranks[~positive] - stats.rankdata(scores[~positive])) / n_positive
     auc = float(influence[positive].mean())
-    influence -= auc
-    influence[positive] /= math.sqrt(n_positive * max(n_positive - 1, 1))
-    influence[~positive] /= math.sqrt(n_negative * max(n_negative - 1, 1))
-    return auc, influence
+    return auc, (influence - auc) / np.where(positive, n_positive, n_negative)
 
 
-def _logit_interval(
-    auc: float, standard_error: float, smallest: int, n: int, confidence: float
-) -> Interval:
-    if smallest < 2:
-        return Interval(auc, 0.0, 1.0, n)
-    if min(auc, 1 - auc) < 1e-12:
-        low, high = separable_bounds(auc, smallest, confidence=confidence)
-        return Interval(auc, low, high, n)
-    logit = math.log(auc / (1 - auc))
-    margin = _z(confidence) * standard_error / (auc * (1 - auc))
-    low, high = (1 / (1 + math.exp(-bound)) for bound in (logit - margin, logit + margin))
-    return Interval(auc, low, high, n)
+def _variance(influence, classes, subjects):
+    """Return the variance of a sum of influences and its degrees of freedom."""
+    total, parts, degrees = 0, [], []
+    for rows in (classes == c for c in np.unique(classes)):
+        share = np.bincount(subjects, rows, minlength=subjects.max() + 1) / rows.sum()
+        sums = np.bincount(subjects, np.where(rows, influence, 0), minlength=subjects.max() + 1)
+        sums = sums / np.sqrt(1 - share)
+        total = total + sums
+        parts.append(sums @ sums); degrees.append(1 / (share @ share) - 1)
+    parts, degrees = np.array(parts), np.array(degrees)
+    if parts.sum() < 1e-20:
+        df = degrees.min()
+    else:
+        df = parts.sum()**2 / (parts**2 / degrees).sum()
+    share = np.bincount(subjects)/len(subjects)
+    return float(total @ total), min(df, 1/(share@share) - 1)
 
 
-def _row_sampler(n: int, groups: np.ndarray | None) -> Callable[[np.random.Generator], np.ndarray]:
-    if groups is None:
-        return lambda rng: rng.integers(n, size=n)
-    _, group_of_row = np.unique(groups, return_inverse=True)
-    order = np.argsort(group_of_row, kind="stable")
-    rows_of_group = np.split(order, np.cumsum(np.bincount(group_of_row))[:-1])
-
-    def draw(rng: np.random.Generator) -> np.ndarray:
-        chosen = rng.integers(len(rows_of_group), size=len(rows_of_group))
-        return np.concatenate([rows_of_group[group] for group in chosen])
-
-    return draw
-
-
-def _binary(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
-    if scores.ndim != 1:
-        raise DataError("scores", expected="shape (n,)", found=f"shape {scores.shape}")
-    _expect_scores(labels, scores)
-    if not np.isin(labels, (0, 1)).all():
-        raise DataError("labels", expected="0 and 1", found=f"{np.unique(labels)[:5].tolist()}")
-    _present_classes(labels)
-    return labels == 1
-
-
-def _expect_scores(labels: np.ndarray, scores: np.ndarray) -> None:
-    if len(labels) != len(scores) or labels.ndim != 1:
-        found = f"shapes {labels.shape} and {scores.shape}"
-        raise DataError("labels and scores", expected="one label for each score", found=found)
-    rows = np.flatnonzero(~np.isfinite(scores).all(axis=tuple(range(1, scores.ndim))))
-    if len(rows):
-        found = f"NaN or infinity in {len(rows)} of {len(scores)} rows, the first is row {rows[0]}"
-        raise DataError("scores", expected="finite values", found=found)
+def _effective_interval(value, influence, classes, subjects, confidence):
+    n = len(subjects)
+    smallest = math.inf
+    for c in np.unique(classes):
+        m = np.unique(subjects[classes == c], return_counts=True)[1]
+        if len(m) < 2:
+            return Interval(value, 0.0, 1.0, n)
+        smallest = min(smallest, m.sum()**2 / (m**2).sum())
+    variance, df = _variance(influence, classes, subjects)
+    tail = _tail(confidence)
+    auc = len(np.unique(classes)) > 1
+    if not auc or MODE["t"] == "ratio":
+        _, df0 = _variance(influence, classes, np.arange(n))
+        f = (stats.t.ppf(tail, df0) / stats.t.ppf(tail, df))**2
+    else:
+        f = (stats.norm.ppf(tail) / stats.t.ppf(tail, df))**2
+    size = value * (1 - value) / variance if variance > 1e-15 else n
+    size = min(max(size * f, smallest), n)
+    if auc and MODE["auc"] == "logit" and 1e-12 < value < 1 - 1e-12:
+        margin = -stats.norm.ppf(tail) / math.sqrt(size * value * (1 - value))
+        low, high = 1 / (1 + np.exp(-(math.log(value / (1 - value)) + np.array([-margin, margin]))))
+        return Interval(value, low, high, n)
+    if auc and MODE["auc"] == "logit":
+        b = tail ** (1 / smallest)
+        return Interval(value, b, 1., n) if value > .5 else Interval(value, 0., 1 - b, n)
+    found = wilson_interval(value * size, size, confidence=confidence)
+    return Interval(value, found.low, found.high, n)
 
 
-def _present_classes(labels: np.ndarray) -> np.ndarray:
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise DataError(
-            "labels",
-            expected="images of two classes or more",
-            found=f"only class {present[0]}" if len(present) else "no images",
-            advice="An area under the ROC curve compares classes; add images of another class",
-        )
-    return present
-
-
-def _z(confidence: float) -> float:
+def _tail(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise UsageError("confidence", expected="between 0 and 1", found=str(confidence))
-    return float(stats.norm.ppf((1 + confidence) / 2))
+    return (1 - confidence) / 2
