@@ -56,16 +56,14 @@ def report(
     medlib.evaluation.statistics : how the intervals are made, and how few subjects are too few.
     """
     labels, probabilities, subjects = _checked(labels, probabilities, class_names, subjects)
+    classes, share = range(len(class_names)), statistics.proportion_interval
     if len(np.unique(labels)) < 2:
         found = f"only {class_names[labels[0]]!r}"
         raise DataError("labels", expected="images of two classes or more", found=found)
-    if majority is not None and majority not in range(len(class_names)):
+    if majority is not None and majority not in classes:
         raise UsageError("majority", expected="the index of a class", found=repr(majority))
     correct = predicted_labels(probabilities, threshold=threshold) == labels
-    recalls = [
-        statistics.proportion_interval(correct[labels == c], subjects=subjects[labels == c])
-        for c in range(len(class_names))
-    ]
+    recalls = [share(correct[labels == c], subjects=subjects[labels == c]) for c in classes]
     if len(class_names) == 2:
         name, finding = "AUC", class_names[1]
         by_class = {f"sensitivity ({finding})": recalls[1], f"specificity ({finding})": recalls[0]}
@@ -75,13 +73,12 @@ def report(
     balanced = statistics.balanced_accuracy_interval(correct, labels, subjects=subjects)
     metrics = {
         name: statistics.auc_interval(labels, probabilities, subjects=subjects),
-        "accuracy": statistics.proportion_interval(correct, subjects=subjects),
+        "accuracy": share(correct, subjects=subjects),
         "balanced accuracy": balanced,
         **by_class,
     }
     if majority is not None:
-        baseline = statistics.proportion_interval(labels == majority, subjects=subjects)
-        metrics["majority-class accuracy"] = baseline
+        metrics["majority-class accuracy"] = share(labels == majority, subjects=subjects)
     rows = [(name, found.value, found.low, found.high, found.n) for name, found in metrics.items()]
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
@@ -131,11 +128,8 @@ def confusion_matrix(
     labels, probabilities, _ = _checked(labels, probabilities, class_names)
     answers = predicted_labels(probabilities, threshold=threshold)
     counts = count(labels, answers, labels=np.arange(len(class_names)))
-    return pd.DataFrame(
-        counts,
-        index=pd.Index(class_names, name="true"),
-        columns=pd.Index(class_names, name="answered"),
-    )
+    table = pd.DataFrame(counts, index=list(class_names), columns=list(class_names))
+    return table.rename_axis(index="true", columns="answered")
 
 
 def _checked(

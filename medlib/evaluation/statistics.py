@@ -185,17 +185,16 @@ def auc_interval(
 ) -> Interval:
     """Return the area under the ROC curve with DeLong's interval on the logit scale.
 
+    The logit keeps the interval inside [0, 1] and close to its nominal coverage for areas near
+    one. DeLong's components are added up by subject, and the quantile is Student's, because the
+    variance rests on few subjects. The variance is at most that of k independent pairs of a
+    positive and a negative image, k the effective number of subjects of the smaller class. The
+    bound of perfectly separated classes is the exact binomial one for k pairs. With five subjects
+    the interval is close to [0, 1]; with a single one in a class nothing is known: [0, 1].
+
     Given a column a class it is the mean of the areas of one class against the rest. An image
     takes part in each, so DeLong's components are averaged over the classes before their variance
     is taken.
-
-    The logit keeps the interval inside [0, 1] and close to its nominal coverage for areas near
-    one. DeLong's components are added up by subject, and the quantile is Student's, because the
-    variance rests on few subjects. It lies between that of an area measured on n and on k
-    independent pairs of a positive and a negative image, k the effective number of subjects of
-    the smaller class. The bound of perfectly separated classes is the exact binomial one for k
-    pairs. With fewer than five subjects the interval is close to [0, 1], and with a single one
-    in a class nothing is known: [0, 1].
 
     Parameters
     ----------
@@ -232,9 +231,10 @@ def auc_interval(
     if spread < 1e-12:  # every pair is in order with a probability that is the area itself
         bound = tail ** (1 / smallest)
         return Interval(auc, bound, 1.0, n) if auc > 0.5 else Interval(auc, 0.0, 1 - bound, n)
+    if variance < 1e-20:  # every subject alike, or constant scores
+        variance = spread / n
     squared = variance * stats.t.ppf(tail, degrees) ** 2
-    least, most = spread * stats.norm.ppf(tail) ** 2 / np.array([n, smallest])
-    margin = math.sqrt(np.clip(squared, least, most)) / spread
+    margin = math.sqrt(min(squared, spread / smallest * stats.norm.ppf(tail) ** 2)) / spread
     low, high = special.expit(special.logit(auc) + np.array([-margin, margin]))
     return Interval(auc, float(low), float(high), n)
 
@@ -275,10 +275,9 @@ def auc_test(
     """
     labels, first, subjects = check_scores(labels, first, subjects)
     second = check_scores(labels, second, subjects)[1]
-    (auc_first, influence), (auc_second, influence_second) = (
-        _auc_influence(labels, scores) for scores in (first, second)
-    )
-    difference, influence = auc_first - auc_second, influence - influence_second
+    auc, influence = _auc_influence(labels, first)
+    other_auc, other_influence = _auc_influence(labels, second)
+    difference, influence = auc - other_auc, influence - other_influence
     variance, degrees, smallest = _between_subjects(influence, labels, subjects)
     if smallest < 1 + 1e-9:
         raise DataError("labels", expected="two subjects or more of each class", found="only one")
@@ -291,10 +290,8 @@ def auc_test(
         p_value, low, high = 1.0, 0.0, 0.0
     else:  # perfect against reversed, constant or perfect: each disjoint pair is a fair coin
         p_value = 1.0 if difference == 0 else min(1.0, 2 * 0.5**smallest)
-        one, other = (
-            auc_interval(labels, scores, subjects=subjects, confidence=confidence)
-            for scores in (first, second)
-        )
+        given = {"subjects": subjects, "confidence": confidence}
+        one, other = (auc_interval(labels, scores, **given) for scores in (first, second))
         low, high = one.low - other.high, one.high - other.low
     return PairedTest(Interval(difference, low, high, len(labels)), p_value)
 
@@ -305,9 +302,13 @@ def seeds_and_patients_interval(
     scores: np.ndarray,
     *,
     subjects: np.ndarray,
+    logit: bool = False,
     confidence: float = 0.95,
 ) -> Interval:
     """Return a statistic's mean over training seeds, its interval for other seeds and patients.
+
+    Of 5 or 10 seeds and 30 to 90 patients the 95 % interval covers in 93 to 97 % of trials, but in
+    90 % for areas of .97 with 15 patients a class (`benchmarks/coverage.py`).
 
     Every subject is left out in turn (jackknife), for every seed. The pseudo-values are a table
     of seeds by subjects without replicates, whose variance components give the standard error
@@ -323,12 +324,15 @@ def seeds_and_patients_interval(
         Predictions of the networks of all seeds for the same images. To compare two models, stack
         them on a last axis; where they have seeds of their own, pair these in any order.
     subjects : ndarray, shape (n,)
+    logit : bool
+        For a statistic between 0 and 1 (not a difference): an interval on the logit scale covers
+        better, and lies between 0 and 1.
     confidence : float
 
     Returns
     -------
     Interval
-        Not cut to the range of the statistic. ``n`` counts images.
+        ``n`` counts images. Bounds are NaN where nothing varies: that is no certainty.
 
     Raises
     ------
@@ -344,16 +348,12 @@ def seeds_and_patients_interval(
     labels, scores, codes = np.asarray(labels), np.asarray(scores), _numbered(subjects, len(labels))
     n_seeds, n_subjects = len(scores), codes.max() + 1
     if scores.shape[1:2] != labels.shape[:1] or min(n_seeds, n_subjects) < 2:
-        raise DataError(
-            "scores",
-            expected=f"shape (seeds, {len(labels)}, ...), two seeds and two subjects or more",
-            found=f"shape {scores.shape}, {n_subjects} subjects",
-        )
+        expected = f"shape (seeds, {len(labels)}, ...), two seeds and two subjects or more"
+        found = f"shape {scores.shape}, {n_subjects} subjects"
+        raise DataError("scores", expected=expected, found=found)
     whole = np.array([statistic(labels, each) for each in scores])
-    without = np.empty((n_seeds, n_subjects))
-    for subject in range(n_subjects):
-        kept = codes != subject
-        without[:, subject] = [statistic(labels[kept], each[kept]) for each in scores]
+    kept = [codes != subject for subject in range(n_subjects)]
+    without = np.array([[statistic(labels[k], each[k]) for k in kept] for each in scores])
     if np.isnan(without).any():
         expected = "two or more of each class, so that the statistic exists without any one"
         raise DataError("subjects", expected=expected, found="NaN without one of them")
@@ -366,10 +366,16 @@ def seeds_and_patients_interval(
     both = (residual**2).sum() / free.prod()
     square = max(seeds + patients - both, seeds, patients)  # no component is negative
     terms = np.array([seeds**2, patients**2, both**2]) / [*free, free.prod()]
-    degrees = square**2 / terms.sum() if square > 0 else 1.0
-    margin = -stats.t.ppf(_tail(confidence), degrees) * math.sqrt(square / pseudo.size)
     value = float(whole.mean())
-    return Interval(value, float(value - margin), float(value + margin), len(labels))
+    if square < 1e-20:
+        return Interval(value, math.nan, math.nan, len(labels))
+    quantile = stats.t.ppf(1 - _tail(confidence), square**2 / terms.sum())
+    margin = quantile * math.sqrt(square / pseudo.size) * np.array([-1, 1])
+    if logit:
+        low, high = special.expit(special.logit(value) + margin / (value * (1 - value)))
+    else:
+        low, high = value + margin
+    return Interval(value, float(low), float(high), len(labels))
 
 
 def bootstrap_interval(
@@ -433,8 +439,7 @@ def bootstrap_values(
     arrays = tuple(np.asarray(array) for array in arrays)
     lengths = sorted({len(array) for array in arrays})
     if len(lengths) != 1 or lengths == [0]:
-        found = f"lengths {lengths}"
-        raise DataError("bootstrap", expected="arrays of one length, not empty", found=found)
+        raise DataError("bootstrap", expected="arrays of one length", found=f"lengths {lengths}")
     group_of_row = _numbered(groups, lengths[0])
     order = np.argsort(group_of_row, kind="stable")
     rows_of_group = np.split(order, np.cumsum(np.bincount(group_of_row))[:-1])
@@ -466,12 +471,9 @@ def percentile_bounds(values: np.ndarray, *, confidence: float = 0.95) -> np.nda
     """
     defined = values[~np.isnan(values)]
     if len(defined) <= len(values) / 2:
-        raise DataError(
-            "bootstrap",
-            expected="a statistic defined in most resamples",
-            found=f"{len(values) - len(defined)} of {len(values)} undefined",
-            advice="There are too few images or subjects of one class for an interval",
-        )
+        found = f"{len(values) - len(defined)} of {len(values)} undefined"
+        advice = "There are too few images or subjects of one class for an interval"
+        raise DataError("bootstrap", expected="defined values", found=found, advice=advice)
     if np.ptp(defined) < 1e-12:
         return np.full(2, np.nan)
     tail = _tail(confidence)
@@ -550,8 +552,9 @@ def _auc_influence(labels: np.ndarray, scores: np.ndarray) -> tuple[float, np.nd
     """
     present = np.unique(labels)
     if len(present) < 2:
-        found = f"only class {present[0]}"
-        raise DataError("labels", expected="images of two classes or more", found=found)
+        raise DataError(
+            "labels", expected="images of two classes", found=f"only class {present[0]}"
+        )
     if scores.ndim == 2:
         parts = [_auc_influence((labels == c).astype(int), scores[:, c]) for c in present]
         return float(np.mean([part[0] for part in parts])), np.mean([p[1] for p in parts], axis=0)

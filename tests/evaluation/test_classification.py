@@ -4,7 +4,7 @@ from sklearn import metrics as oracle
 
 from medlib.errors import DataError, UsageError
 from medlib.evaluation import classification
-from medlib.evaluation.statistics import auc_interval, wilson_interval
+from medlib.evaluation.statistics import auc_interval, proportion_interval, wilson_interval
 
 TISSUE = ("normal", "tumour")
 GRADES = ("none", "mild", "severe")
@@ -31,15 +31,17 @@ def by_metric(table):
 
 def test_two_classes_agree_with_scikit_learn(two_classes):
     labels, probabilities = two_classes
-    table = by_metric(classification.report(labels, probabilities, TISSUE, threshold=0.4))
+    table = by_metric(
+        classification.report(labels, probabilities, TISSUE, threshold=0.4, majority=0)
+    )
     answers = probabilities >= 0.4
     expected = {
         "AUC": oracle.roc_auc_score(labels, probabilities),
         "accuracy": oracle.accuracy_score(labels, answers),
         "balanced accuracy": oracle.balanced_accuracy_score(labels, answers),
-        "sensitivity": oracle.recall_score(labels, answers),
-        "specificity": oracle.recall_score(labels, answers, pos_label=0),
-        "majority-class accuracy": max(labels.mean(), 1 - labels.mean()),
+        "sensitivity (tumour)": oracle.recall_score(labels, answers),
+        "specificity (tumour)": oracle.recall_score(labels, answers, pos_label=0),
+        "majority-class accuracy": 1 - labels.mean(),
     }
     assert list(table.index) == list(expected)
     assert table["value"].to_dict() == pytest.approx(expected)
@@ -49,15 +51,15 @@ def test_two_classes_agree_with_scikit_learn(two_classes):
 
 def test_more_classes_agree_with_scikit_learn(three_classes):
     labels, probabilities = three_classes
-    table = by_metric(classification.report(labels, probabilities, GRADES))
+    table = by_metric(classification.report(labels, probabilities, GRADES, majority=2))
     answers = probabilities.argmax(axis=1)
     recalls = oracle.recall_score(labels, answers, average=None)
     expected = {
         "macro AUC": oracle.roc_auc_score(labels, probabilities, multi_class="ovr"),
         "accuracy": oracle.accuracy_score(labels, answers),
         "balanced accuracy": oracle.balanced_accuracy_score(labels, answers),
-        **{f"sensitivity {name}": recall for name, recall in zip(GRADES, recalls, strict=True)},
-        "majority-class accuracy": np.bincount(labels).max() / len(labels),
+        **{f"sensitivity ({name})": recall for name, recall in zip(GRADES, recalls, strict=True)},
+        "majority-class accuracy": (labels == 2).mean(),
     }
     assert table["value"].to_dict() == pytest.approx(expected)
     assert list(table["n"]) == [240, 240, 240, *np.bincount(labels), 240]
@@ -71,7 +73,7 @@ def test_intervals_are_delong_and_wilson_where_images_are_independent(two_classe
     assert table.loc["AUC", ["low", "high"]].tolist() == [auc.low, auc.high]
     positives = labels == 1
     sensitivity = wilson_interval(int((probabilities[positives] >= 0.5).sum()), positives.sum())
-    assert table.loc["sensitivity"].tolist() == pytest.approx(
+    assert table.loc["sensitivity (tumour)"].tolist() == pytest.approx(
         [sensitivity.value, sensitivity.low, sensitivity.high, sensitivity.n]
     )
 
@@ -103,9 +105,9 @@ def test_a_perfect_score_on_few_subjects_is_no_certainty():
     table = by_metric(
         classification.report(labels, labels.astype(float), TISSUE, subjects=subjects)
     )
-    assert (table.loc[:"specificity", "value"] == 1).all()
+    assert (table["value"] == 1).all()
     assert table.loc["AUC", "low"] == pytest.approx(0.025 ** (1 / 5))
-    assert table.loc["sensitivity", "low"] == pytest.approx(wilson_interval(5, 5).low)
+    assert table.loc["sensitivity (tumour)", "low"] == pytest.approx(wilson_interval(5, 5).low)
     assert table.loc["accuracy", "low"] == pytest.approx(wilson_interval(10, 10).low)
 
 
@@ -114,7 +116,7 @@ def test_one_subject_says_nothing_about_others():
     probabilities = np.array([0.1, 0.2, 0.6, 0.3, 0.9, 0.4, 0.8, 0.3])
     subjects = np.array(["a", "b", "c", "d", "e", "e", "e", "e"])
     table = by_metric(classification.report(labels, probabilities, TISSUE, subjects=subjects))
-    assert table.loc["sensitivity", ["value", "low", "high"]].tolist() == [0.5, 0, 1]
+    assert table.loc["sensitivity (tumour)", ["value", "low", "high"]].tolist() == [0.5, 0, 1]
 
 
 def test_two_columns_are_the_two_classes(two_classes):
@@ -129,9 +131,9 @@ def test_a_class_without_images_is_undefined_and_left_out(three_classes):
     labels, probabilities = three_classes
     kept = labels != 2
     table = by_metric(classification.report(labels[kept], probabilities[kept], GRADES))
-    assert table.loc["sensitivity severe", "n"] == 0
-    assert np.isnan(table.loc["sensitivity severe", "value"])
-    recalls = table.loc[["sensitivity none", "sensitivity mild"], "value"]
+    assert table.loc["sensitivity (severe)", "n"] == 0
+    assert np.isnan(table.loc["sensitivity (severe)", "value"])
+    recalls = table.loc[["sensitivity (none)", "sensitivity (mild)"], "value"]
     assert table.loc["balanced accuracy", "value"] == pytest.approx(recalls.mean())
     subjects = (np.arange(kept.sum()) // 2).astype(str)
     grouped = by_metric(
@@ -144,7 +146,7 @@ def test_a_class_without_images_is_undefined_and_left_out(three_classes):
     ("labels", "probabilities", "named"),
     [
         ([1, 1, 1], [0.2, 0.4, 0.9], "only 'tumour'"),
-        ([0, 1, 1], [0.2, np.nan, 0.9], "probabilities: expected numbers, none NaN.*row 1"),
+        ([0, 1, 1], [0.2, np.nan, 0.9], "probabilities: expected values.*none NaN.*row 1"),
         ([0, 1, 1], [0.2, 0.4], "one for each image"),
         ([], [], "at least one"),
         ([0, 1, 2], [0.2, 0.4, 0.9], "row 2"),
@@ -179,10 +181,35 @@ def test_confusion_matrix_has_a_row_for_every_class(two_classes):
     assert one.to_numpy().tolist() == [[0, 0], [0, 1]]
 
 
-def test_majority_baseline_is_the_best_constant_answer():
-    baseline = classification.majority_baseline(np.repeat([0, 1], [42, 114]))
-    assert baseline == wilson_interval(114, 156)
-    assert f"{baseline.value:.3f}" == "0.731"  # BreastMNIST's test set
+def test_the_majority_baseline_is_what_training_found_commonest(two_classes):
+    labels, probabilities = two_classes  # mostly normal; a network trained on mostly tumours
+    table = by_metric(classification.report(labels, probabilities, TISSUE, majority=1))
+    found = table.loc["majority-class accuracy"]
+    expected = proportion_interval(labels == 1)
+    assert found.tolist() == [expected.value, expected.low, expected.high, 200]
+    assert expected.value < 0.5
+
+
+def test_without_training_there_is_no_majority_baseline(two_classes):
+    table = by_metric(classification.report(*two_classes, TISSUE))
+    assert "majority-class accuracy" not in table.index
+
+
+@pytest.mark.parametrize("majority", [2, -1, "tumour"])
+def test_refuses_a_majority_that_is_no_class(two_classes, majority):
+    with pytest.raises(UsageError, match="majority: expected the index of a class"):
+        classification.report(*two_classes, TISSUE, majority=majority)
+
+
+def test_balanced_accuracy_of_few_subjects_is_not_the_recall_of_one_class():
+    # one tumour patient in five: bootstrap resamples without it scored the other class's recall
+    labels = np.repeat([1, 0, 0, 0, 0], 4)
+    probabilities = np.where(labels == 1, [0.9, 0.2] * 10, 0.1)
+    subjects = np.repeat(list("abcde"), 4)
+    table = by_metric(classification.report(labels, probabilities, TISSUE, subjects=subjects))
+    assert table.loc["balanced accuracy", "value"] == 0.75
+    assert table.loc["balanced accuracy", "low"] < 0.5
+    assert table.loc["sensitivity (tumour)", ["value", "low", "high"]].tolist() == [0.5, 0, 1]
 
 
 def test_the_threshold_belongs_to_class_1():
