@@ -187,10 +187,11 @@ def auc_interval(
 
     The logit keeps the interval inside [0, 1] and close to its nominal coverage for areas near
     one. DeLong's components are added up by subject, and the quantile is Student's, because the
-    variance rests on few subjects. The variance is at most that of k independent pairs of a
-    positive and a negative image, k the effective number of subjects of the smaller class. The
-    bound of perfectly separated classes is the exact binomial one for k pairs. With five subjects
-    the interval is close to [0, 1]; with a single one in a class nothing is known: [0, 1].
+    variance rests on few subjects. The variance is at least that of n independent pairs of
+    a positive and a negative image, and at most that of k, the effective number of subjects of
+    the smaller class. The bound of perfectly separated classes is the exact binomial one for k
+    pairs. With five subjects the interval is close to [0, 1]; with a single one in a class nothing
+    is known: [0, 1].
 
     Given a column a class it is the mean of the areas of one class against the rest. An image
     takes part in each, so DeLong's components are averaged over the classes before their variance
@@ -231,10 +232,10 @@ def auc_interval(
     if spread < 1e-12:  # every pair is in order with a probability that is the area itself
         bound = tail ** (1 / smallest)
         return Interval(auc, bound, 1.0, n) if auc > 0.5 else Interval(auc, 0.0, 1 - bound, n)
-    if variance < 1e-20:  # every subject alike, or constant scores
-        variance = spread / n
     squared = variance * stats.t.ppf(tail, degrees) ** 2
-    margin = math.sqrt(min(squared, spread / smallest * stats.norm.ppf(tail) ** 2)) / spread
+    pairs = np.array([n * scores[0].size ** 2, smallest])  # with columns: as if one area varied
+    least, most = spread / pairs * stats.norm.ppf(tail) ** 2
+    margin = math.sqrt(np.clip(squared, least, most)) / spread
     low, high = special.expit(special.logit(auc) + np.array([-margin, margin]))
     return Interval(auc, float(low), float(high), n)
 
@@ -307,8 +308,8 @@ def seeds_and_patients_interval(
 ) -> Interval:
     """Return a statistic's mean over training seeds, its interval for other seeds and patients.
 
-    Of 5 or 10 seeds and 30 to 90 patients the 95 % interval covers in 93 to 97 % of trials, but in
-    90 % for areas of .97 with 15 patients a class (`benchmarks/coverage.py`).
+    Of 5 or 10 seeds and 30 to 90 patients the 95 % interval covers in 93 to 97 % of trials, but for
+    areas of .97 in 90 % with 15 patients a class, 92 % with 45 (`benchmarks/coverage.py`).
 
     Every subject is left out in turn (jackknife), for every seed. The pseudo-values are a table
     of seeds by subjects without replicates, whose variance components give the standard error
