@@ -304,9 +304,7 @@ def load_study(name: str, data: str | None = None) -> Study | None:
     )
 
 
-def compare(
-    study: Study, first: str, second: str, *, at: int | str = "all", n_resamples: int = 2000
-) -> statistics.Interval:
+def compare(study: Study, first: str, second: str, *, at: int | str = "all") -> statistics.Interval:
     """Return by how much the first model's AUC is higher than the second's, mean over seeds.
 
     Parameters
@@ -316,8 +314,6 @@ def compare(
         Models; for each seed they were trained on the same subjects.
     at : int or str
         Number of training images.
-    n_resamples : int
-        Of the bootstrap.
 
     Returns
     -------
@@ -329,17 +325,15 @@ def compare(
     def difference(labels, scores):
         return _auc(labels, scores[:, 0]) - _auc(labels, scores[:, 1])
 
-    return _interval(study, difference, pair, n_resamples)
+    return _interval(study, difference, pair, logit=False)
 
 
-def table(study: Study, *, n_resamples: int = 2000) -> pd.DataFrame:
+def table(study: Study) -> pd.DataFrame:
     """Return the AUC of each model at each size, and what each gains over the first model.
 
     Parameters
     ----------
     study : Study
-    n_resamples : int
-        Of the bootstrap.
 
     Returns
     -------
@@ -350,9 +344,9 @@ def table(study: Study, *, n_resamples: int = 2000) -> pd.DataFrame:
     baseline = next(iter(study.scores))[0]
     rows = []
     for (model, size), scores in study.scores.items():
-        rows.append((size, model, _interval(study, _auc, scores, n_resamples)))
+        rows.append((size, model, _interval(study, _auc, scores, logit=True)))
         if model != baseline:
-            gain = compare(study, model, baseline, at=size, n_resamples=n_resamples)
+            gain = compare(study, model, baseline, at=size)
             rows.append((size, f"{model} - {baseline}", gain))
     rows = [(size, what, auc.value, auc.low, auc.high) for size, what, auc in rows]
     return pd.DataFrame(rows, columns=["n_train", "what", "value", "low", "high"])
@@ -519,9 +513,9 @@ def _compared(again: dict | MedlibError, done: dict[str, dict]) -> str:
     raise LedgerError(f"record {key}", expected=expected, found=found, advice=advice)
 
 
-def _interval(study: Study, statistic: Callable, scores: np.ndarray, n_resamples: int):
-    return statistics.crossed_bootstrap(
-        statistic, study.labels, scores, subjects=study.subjects, n_resamples=n_resamples
+def _interval(study: Study, statistic: Callable, scores: np.ndarray, *, logit: bool):
+    return statistics.seeds_and_patients_interval(
+        statistic, study.labels, scores, subjects=study.subjects, logit=logit
     )
 
 

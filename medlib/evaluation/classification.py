@@ -4,19 +4,7 @@ import numpy as np
 import pandas as pd
 
 from medlib.errors import DataError, UsageError
-from medlib.evaluation.statistics import (
-    Interval,
-    area_under_curve,
-    auc_interval,
-    bootstrap_values,
-    macro_auc_interval,
-    mean_of_proportions,
-    percentile_bounds,
-    separable_bounds,
-    wilson_interval,
-)
-
-N_RESAMPLES = 1000  # the bounds then move by less than a tenth of the interval between seeds
+from medlib.evaluation import statistics
 
 
 def report(
@@ -30,9 +18,9 @@ def report(
 ) -> pd.DataFrame:
     """Measure a classifier: every metric with its 95 % interval and the number of images behind it.
 
-    Two classes give AUC, accuracy, balanced accuracy, sensitivity and specificity for class 1,
-    which is named; more give the macro one-versus-rest AUC, accuracy, balanced accuracy and every
-    class's sensitivity. The last row is the accuracy of always answering the commonest class.
+    Two classes give AUC, accuracy, balanced accuracy, sensitivity (of class 1) and specificity;
+    more give the macro one-versus-rest AUC, accuracy, balanced accuracy and every class's
+    sensitivity. The last row is the accuracy of always giving one answer, the baseline to beat.
 
     Parameters
     ----------
@@ -44,10 +32,11 @@ def report(
     threshold : float
         Two classes: class 1 is answered from this probability on. More: the likeliest is answered.
     subjects : ndarray of str, shape (n,), optional
-        Whose image each is. If several images share a subject, intervals come from a bootstrap
-        over subjects, otherwise from DeLong (AUC) and Wilson (proportions).
+        Whose image each is: images of one subject are not independent. Left out, they are taken
+        to be.
     majority : int, optional
-        Index of the class that was commonest in training; by default the commonest here.
+        The class that was commonest in *training*. Left out, the last row is: these labels may
+        not choose the baseline that is measured on them.
 
     Returns
     -------
@@ -59,26 +48,37 @@ def report(
     DataError
         If lengths differ, a probability is NaN or outside [0, 1], a label has no class name, or
         only one class occurs.
+    UsageError
+        If there are fewer than two class names or ``majority`` is not the index of one.
+
+    See Also
+    --------
+    medlib.evaluation.statistics : how the intervals are made, and how few subjects are too few.
     """
-    labels, probabilities = _checked(labels, probabilities, class_names)
+    labels, probabilities, subjects = _checked(labels, probabilities, class_names, subjects)
+    classes, share = range(len(class_names)), statistics.proportion_interval
     if len(np.unique(labels)) < 2:
-        raise DataError(
-            "labels",
-            expected="images of two classes or more",
-            found=f"only {class_names[labels[0]]!r}",
-            advice="Metrics compare classes; add images of another class",
-        )
-    if majority is None:
-        majority = int(np.bincount(labels).argmax())
-    metrics = _independent_metrics(labels, probabilities, class_names, threshold, majority)
-    if subjects is not None:
-        subjects = np.asarray(subjects)
-        if len(subjects) != len(labels):
-            raise DataError(
-                "subjects", expected=f"{len(labels)}, one an image", found=str(len(subjects))
-            )
-        if len(np.unique(subjects)) < len(labels):
-            metrics = _clustered(metrics, labels, probabilities, threshold, subjects, majority)
+        found = f"only {class_names[labels[0]]!r}"
+        raise DataError("labels", expected="images of two classes or more", found=found)
+    if majority is not None and majority not in classes:
+        raise UsageError("majority", expected="the index of a class", found=repr(majority))
+    correct = predicted_labels(probabilities, threshold=threshold) == labels
+    recalls = [share(correct[labels == c], subjects=subjects[labels == c]) for c in classes]
+    if len(class_names) == 2:
+        name, finding = "AUC", class_names[1]
+        by_class = {f"sensitivity ({finding})": recalls[1], f"specificity ({finding})": recalls[0]}
+    else:
+        name, pairs = "macro AUC", zip(class_names, recalls, strict=True)
+        by_class = {f"sensitivity ({each})": recall for each, recall in pairs}
+    balanced = statistics.balanced_accuracy_interval(correct, labels, subjects=subjects)
+    metrics = {
+        name: statistics.auc_interval(labels, probabilities, subjects=subjects),
+        "accuracy": share(correct, subjects=subjects),
+        "balanced accuracy": balanced,
+        **by_class,
+    }
+    if majority is not None:
+        metrics["majority-class accuracy"] = share(labels == majority, subjects=subjects)
     rows = [(name, found.value, found.low, found.high, found.n) for name, found in metrics.items()]
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
@@ -125,143 +125,30 @@ def confusion_matrix(
     """
     from sklearn.metrics import confusion_matrix as count
 
-    labels, probabilities = _checked(labels, probabilities, class_names)
+    labels, probabilities, _ = _checked(labels, probabilities, class_names)
     answers = predicted_labels(probabilities, threshold=threshold)
     counts = count(labels, answers, labels=np.arange(len(class_names)))
-    return pd.DataFrame(
-        counts,
-        index=pd.Index(class_names, name="true"),
-        columns=pd.Index(class_names, name="answered"),
-    )
-
-
-def _independent_metrics(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    class_names: tuple[str, ...],
-    threshold: float,
-    majority: int,
-) -> dict[str, Interval]:
-    correct = predicted_labels(probabilities, threshold=threshold) == labels
-    recalls = [
-        wilson_interval(int(correct[labels == c].sum()), int((labels == c).sum()))
-        for c in range(len(class_names))
-    ]
-    if probabilities.ndim == 1:
-        auc = {"AUC": auc_interval(labels, probabilities)}
-        by_class = {
-            f"sensitivity ({class_names[1]})": recalls[1],
-            f"specificity ({class_names[1]})": recalls[0],
-        }
-    else:
-        auc = {"macro AUC": macro_auc_interval(labels, probabilities)}
-        by_class = {
-            f"sensitivity ({name})": recall
-            for name, recall in zip(class_names, recalls, strict=True)
-        }
-    overall = {
-        "accuracy": wilson_interval(int(correct.sum()), len(labels)),
-        "balanced accuracy": mean_of_proportions(recalls),
-    }
-    constant = wilson_interval(int((labels == majority).sum()), len(labels))
-    return auc | overall | by_class | {"majority-class accuracy": constant}
-
-
-def _clustered(
-    metrics: dict[str, Interval],
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    threshold: float,
-    subjects: np.ndarray,
-    majority: int,
-) -> dict[str, Interval]:
-    """Replace the intervals by those of a bootstrap that draws whole subjects."""
-    n_classes = 2 if probabilities.ndim == 1 else probabilities.shape[1]
-    present = np.isin(np.arange(n_classes), labels)
-
-    def statistic(labels, probabilities):
-        correct = predicted_labels(probabilities, threshold=threshold) == labels
-        recalls = np.array([_mean(correct[labels == c]) for c in range(n_classes)])
-        if probabilities.ndim == 1:
-            auc, by_class = area_under_curve(labels == 1, probabilities), recalls[::-1]
-        else:
-            aucs = [area_under_curve(labels == c, probabilities[:, c]) for c in range(n_classes)]
-            auc, by_class = _mean_defined(aucs), recalls
-        # A class that this resample happens to miss leaves it undefined, not the others' recall.
-        balanced = recalls[present].mean()
-        return np.array([auc, correct.mean(), balanced, *by_class, (labels == majority).mean()])
-
-    values = bootstrap_values(
-        statistic, labels, probabilities, groups=subjects, n_resamples=N_RESAMPLES
-    )
-    of_class = [len(np.unique(subjects[labels == c])) for c in range(n_classes)]
-    fewest, everyone = min(count for count in of_class if count), len(np.unique(subjects))
-    of_class = of_class[::-1] if probabilities.ndim == 1 else of_class
-    n_subjects = [fewest, everyone, fewest, *of_class, everyone]
-    return {
-        name: found if found.n == 0 else _clustered_interval(name, found, column, count)
-        for (name, found), column, count in zip(metrics.items(), values.T, n_subjects, strict=True)
-    }
-
-
-def _clustered_interval(
-    name: str, found: Interval, values: np.ndarray, n_subjects: int
-) -> Interval:
-    if n_subjects < 2:  # one subject says nothing about others
-        low, high = 0.0, 1.0
-    elif found.value not in (0.0, 1.0):
-        low, high = percentile_bounds(values)
-    elif "AUC" in name:  # every resample agrees, yet a handful of subjects proves little
-        low, high = separable_bounds(found.value, n_subjects)
-    else:
-        bounds = wilson_interval(round(found.value * n_subjects), n_subjects)
-        low, high = bounds.low, bounds.high
-    return Interval(found.value, float(low), float(high), found.n)
+    table = pd.DataFrame(counts, index=list(class_names), columns=list(class_names))
+    return table.rename_axis(index="true", columns="answered")
 
 
 def _checked(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return integer labels and probabilities, (n,) for two classes, or say what is wrong."""
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype=float)
-    n_classes = len(class_names)
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: tuple[str, ...],
+    subjects: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return integer labels, probabilities, (n,) for two classes, and numbered subjects."""
+    probabilities, n_classes = np.asarray(probabilities, dtype=float), len(class_names)
     if n_classes < 2:
         raise UsageError("class_names", expected="two or more", found=str(tuple(class_names)))
-    if probabilities.ndim == 2 and probabilities.shape[1] == 1 and n_classes == 2:
-        probabilities = probabilities[:, 0]
-    expected = "(n,) or (n, 2)" if n_classes == 2 else f"(n, {n_classes})"
-    if probabilities.shape[1:] != (n_classes,) and not (n_classes == 2 and probabilities.ndim == 1):
-        raise DataError(
-            "probabilities", expected=f"shape {expected}", found=f"shape {probabilities.shape}"
-        )
-    if labels.ndim != 1 or len(labels) == 0 or len(labels) != len(probabilities):
-        found = f"{labels.shape} labels for {len(probabilities)} probabilities"
-        raise DataError("labels", expected="one for each image, at least one", found=found)
-    _expect_no_rows(
-        "labels",
-        f"0 to {n_classes - 1}, one for each of {', '.join(map(str, class_names))}",
-        ~np.isin(labels, np.arange(n_classes)),
-    )
-    flat = probabilities.reshape(len(labels), -1)
-    _expect_no_rows("probabilities", "numbers, none NaN", np.isnan(flat).any(axis=1))
-    outside = ((flat < -1e-6) | (flat > 1 + 1e-6)).any(axis=1)
-    _expect_no_rows("probabilities", "values in [0, 1] (not logits)", outside)
-    if probabilities.ndim == 2 and n_classes == 2:
-        probabilities = probabilities[:, 1]
-    return labels.astype(np.int64), probabilities
-
-
-def _expect_no_rows(subject: str, expected: str, wrong: np.ndarray) -> None:
-    rows = np.flatnonzero(wrong)
-    if len(rows):
-        found = f"other values in {len(rows)} of {len(wrong)} rows, the first is row {rows[0]}"
-        raise DataError(subject, expected=expected, found=found)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else np.nan
-
-
-def _mean_defined(values) -> float:
-    values = np.asarray(values)
-    return _mean(values[~np.isnan(values)])
+    shapes = [(n_classes,)] if n_classes > 2 else [(), (1,), (2,)]
+    if probabilities.shape[1:] not in shapes:
+        expected = "(n,) or (n, 2)" if n_classes == 2 else f"(n, {n_classes})"
+        found = f"shape {probabilities.shape}"
+        raise DataError("probabilities", expected=f"shape {expected}", found=found)
+    inside = (probabilities >= -1e-6) & (probabilities <= 1 + 1e-6)  # NaN is not
+    statistics.expect_rows("probabilities", "values in [0, 1], none NaN (not logits)", inside)
+    if n_classes == 2 and probabilities.ndim == 2:
+        probabilities = probabilities[:, -1]
+    return statistics.check_scores(labels, probabilities, subjects)
