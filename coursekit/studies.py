@@ -453,11 +453,17 @@ def _run_one(experiment: Callable, threads: int, config: dict) -> dict | MedlibE
 
 def _in_processes(experiment: Callable, configs: list[dict], jobs: int) -> Iterator[dict]:
     import joblib
+    from joblib.externals.loky import get_reusable_executor
 
     run = joblib.delayed(partial(_run_one, experiment, max(1, joblib.cpu_count() // jobs)))
     # Without batches: each record is here, and on disk, as soon as it is finished.
     parallel = joblib.Parallel(jobs, return_as="generator_unordered", batch_size=1)
-    yield from parallel(run(config) for config in configs)
+    records = parallel(run(config) for config in configs)
+    try:
+        yield from records
+    finally:  # also after Ctrl-C: the next study in this process must not meet dying workers
+        records.close()
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _on_cluster(experiment: Callable, configs: list[dict], scheduler: str) -> Iterator[dict]:
