@@ -18,7 +18,7 @@ import time
 import tomllib
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -197,14 +197,16 @@ def run_study(
     with Progress(*columns, console=console, disable=quiet, speed_estimate_period=1e6) as bar:
         task = bar.add_task("", total=len(plan.configs), completed=len(done))
         try:
-            for record in start(experiment, missing, where):
-                if isinstance(record, MedlibError):
-                    raise record
-                key = _key(record["config"])
-                _write(plan.folder / f"{key}.json", plan, [record])
-                done[key] = record
-                bar.advance(task)
-                console.print(f"{len(done)}/{len(plan.configs)} {key}: {record['seconds']:.0f} s")
+            with closing(start(experiment, missing, where)) as records:
+                for record in records:
+                    if isinstance(record, MedlibError):
+                        raise record
+                    key = _key(record["config"])
+                    _write(plan.folder / f"{key}.json", plan, [record])
+                    done[key] = record
+                    bar.advance(task)
+                    spent = f"{key}: {record['seconds']:.0f} s"
+                    console.print(f"{len(done)}/{len(plan.configs)} {spent}")
         except MedlibError:
             raise
         except Exception as error:  # a worker or the cluster died; each backend has its own errors
@@ -254,7 +256,9 @@ def check_study(
     by_cost = sorted(done.values(), key=lambda record: -record["seconds"])
     cheapest = {record["config"]["model"]: record["config"] for record in by_cost}
     chosen = list(cheapest.values())[-n_records:]
-    again = _in_processes(experiment, chosen, jobs=2)  # the share of cores that run_study gives
+    # Two jobs: the share of cores that run_study gives. Those that failed are told of first.
+    again = list(_in_processes(experiment, chosen, jobs=2))
+    again.sort(key=lambda record: not isinstance(record, MedlibError))
     return [_compared(record, done) for record in again]
 
 
