@@ -512,6 +512,7 @@ def accuracy(labels, answers):
     return float(np.mean(labels == answers))
 
 
+# %%
 def auc_on_test(scores):
     """AUC on the test images, with an interval over patients."""
     return statistics.auc_interval(test.labels, scores, subjects=test.subjects)
