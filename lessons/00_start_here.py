@@ -235,7 +235,7 @@ pd.Series(accuracy, name="accuracy on test patients [95 % interval]").to_frame()
 
 # %%
 ledger.record("00/accuracy_grey", accuracy["average grey"].value, parameters, limits=(0, 1))
-ledger.record("00/accuracy", accuracy["network"].value, parameters, limits=(0, 1))
+ledger.record("00/accuracy", accuracy["network"].value, parameters, limits=(0, 1), chance=1 / 3)
 ledger.say(
     "On {n} pictures of {patients} test patients the network is right in **{accuracy:.0%}**, the rule with "
     "one number in {accuracy_grey:.0%}, and always answering T1 in {always:.0%}.",

@@ -317,13 +317,9 @@ planted["seen"] = [set(couple) in looked_at for couple in couples]
 planted
 
 # %%
-ledger.record("02/copies_seen", int(planted["seen"].sum()), parameters, limits=(0, 6))
-ledger.say("Of the six planted copies, **{copies_seen:.0f}** are among the eight pairs.")
+ledger.say("Of the six planted copies, **{seen}** are among the eight pairs.", seen=planted["seen"].sum())
 
 # %% [markdown]
-# > **Note** The line before the sentence notes the number, so that later runs can be compared with it. The *band* comes
-# > from runs with several seeds: one more run should end within it. Where the seed plays no part, both ends are equal.
-#
 # Both measures need the pattern to stay where it was. A mirrored copy looks like a stranger; a moved one can keep most
 # of its bits and still lose the correlation, by which we sorted. Such copies can slip through, and so can a
 # neighbouring slice of the same patient. A search for copies lowers their number; it does not prove that none are
@@ -449,6 +445,9 @@ ledger.say(
 
 # %% [markdown]
 # In the narrow slice the tumour becomes wider: fewer millimetres are stretched over the same 64 pixels.
+#
+# > **Note** The lines before the sentence note the numbers, so that later runs can be compared with them. The *band* comes
+# > from runs with several seeds: one more run should end within it. Where the seed plays no part, both ends are equal.
 #
 # Size is often what the question is about: a tumour that grew, a brain that shrank. Cropping saves memory. Stretching
 # after it throws the millimetres away. Better: crop every image to a box of the same size *in millimetres*, or pad it
@@ -1214,9 +1213,9 @@ plotting.show(
 # %%
 for case, short in zip(CASES, ("neighbours", "coin", "svm"), strict=True):
     by_slice, by_patient, gain = leak.loc[case]
-    ledger.record(f"02/{short}_by_slice", by_slice, parameters, limits=(0, 1))
+    ledger.record(f"02/{short}_by_slice", by_slice, parameters, limits=(0, 1), chance=0.5)
     ledger.record(f"02/{short}_by_patient", by_patient, parameters, limits=(0, 1))
-    ledger.record(f"02/{short}_optimism", gain.value, parameters, limits=(-1, 1))
+    ledger.record(f"02/{short}_optimism", gain.value, parameters, limits=(-1, 1), chance=0)
 
 # %%
 gain = leak.loc["3 neighbours", "optimism"]

@@ -244,22 +244,27 @@ def predict(model, images: np.ndarray, task, *, mirror: bool = False) -> np.ndar
 
 
 def _batches(split, task, batch_size: int, *, seed: int, epochs: range):
-    """Return a tf.data.Dataset of all batches of these epochs, in the order each epoch has."""
+    """Return a tf.data.Dataset of all batches of these epochs, in the order each epoch has.
+
+    Batches are cut out of the arrays one by one: a copy of all images would double the memory.
+    """
     import tensorflow as tf
 
     steps = len(split) // batch_size
-    orders = [
-        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(
-            len(split)
-        )
-        for epoch in epochs
-    ]
-    rows = np.stack(orders)[:, : steps * batch_size].reshape(-1, batch_size)
-    with tf.device("cpu"):
-        images, targets = tf.constant(split.images), tf.constant(task.targets(split))
-    stream = tf.data.Dataset.from_tensor_slices(rows)
-    stream = stream.map(lambda chosen: (tf.gather(images, chosen), tf.gather(targets, chosen)))
-    return stream.prefetch(2)
+    targets = task.targets(split)
+
+    def batches():
+        for epoch in epochs:
+            order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,)))
+            rows = order.permutation(len(split))[: steps * batch_size]
+            for chosen in rows.reshape(-1, batch_size):
+                yield split.images[chosen], targets[chosen]
+
+    like = tuple(
+        tf.TensorSpec((batch_size, *array.shape[1:]), array.dtype)
+        for array in (split.images, targets)
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=like).prefetch(2)
 
 
 @contextlib.contextmanager

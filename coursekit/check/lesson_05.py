@@ -34,31 +34,25 @@ def threshold(answer):
 @check.define("05.2")
 def weights(answer):
     """Check the number of weights of the network of lesson 05."""
+    widths = (16, 16, 32, 32, 64, 64)
 
-    def count(size, channels, *, bias=1):
-        last = 128 + bias
-        return count_without_last(size // 8, channels, bias=bias) + last
+    def count(channels, *, bias=0, normalised=4, last=65):
+        pairs = zip((channels, *widths[:-1]), widths, strict=True)
+        return sum((9 * a + bias + normalised) * b for a, b in pairs) + last
 
-    def count_without_last(side, channels, *, bias=1):
-        widths = (channels, 32, 64, 128)
-        total = sum((9 * a + bias) * b for a, b in zip(widths[:-1], widths[1:], strict=True))
-        return total + (side**2 * 128 + bias) * 128
-
-    found = answer(64, 3)
     mistakes = {
-        "Nearly: each unit also has a bias.": count(64, 3, bias=0),
-        "The feature map gets smaller: what does pooling do to it?": count(512, 3),
-        "Nearly: is the last layer counted?": count_without_last(8, 3),
-        'The convolutions keep the size of their input: padding="same".': (
-            count_without_last(6, 3) + 129
-        ),
+        "Nearly: each convolution has no bias here.": count(3, bias=1),
+        "Nearly: batch normalisation has four numbers a channel.": count(3, normalised=0),
+        "Nearly: the running mean and variance are counted, too.": count(3, normalised=2),
+        "Nearly: is the last layer counted?": count(3, last=0),
+        "Nearly: the last unit also has a bias.": count(3, last=64),
     }
-    check.compare(found, count(64, 3), "It is wrong for 64 x 64 pixels and 3 channels.", mistakes)
-    check.that(answer(64, 1) == count(64, 1), "It is wrong for one channel: which layer sees them?")
-    check.that(answer(224, 3) == count(224, 3), "It is wrong for 224 x 224 pixels.")
+    found = answer(3, widths)
+    check.compare(found, count(3), "It is wrong for 3 channels and the lesson's widths.", mistakes)
+    check.that(answer(1, widths) == count(1), "It is wrong for one channel: which layer sees them?")
     check.that(
-        answer(28, 1) == count(28, 1),
-        "It is wrong for 28 x 28 pixels: pooling drops a last row that has no partner.",
+        answer(3, (8, 24)) == 9 * (3 * 8 + 8 * 24) + 4 * 32 + 25,
+        "It is wrong for two convolutions, 8 and 24 channels wide.",
     )
 
 

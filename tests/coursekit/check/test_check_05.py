@@ -6,10 +6,9 @@ import pytest
 from coursekit import check
 
 
-def _weights(size, channels, bias=1):
-    widths = (channels, 32, 64, 128)
-    total = sum((9 * a + bias) * b for a, b in zip(widths[:-1], widths[1:], strict=True))
-    return total + (size * size * 128 + bias) * 128 + 128 + bias
+def _weights(channels, widths, *, bias=0, normalised=4, last=1):
+    pairs = zip((channels, *widths[:-1]), widths, strict=True)
+    return sum((9 * a + bias + normalised) * b for a, b in pairs) + widths[-1] * last + last
 
 
 WRONG = {
@@ -22,12 +21,13 @@ WRONG = {
         "order": lambda y, p, s: p[: int(sum(y))][int(np.ceil(s * sum(y))) - 1],
     },
     "05.2": {
-        "no biases": lambda size, channels: _weights(size // 8, channels, bias=0),
-        "no pooling": lambda size, channels: _weights(size, channels),
-        "no last layer": lambda size, channels: _weights(size // 8, channels) - 129,
-        "no padding": lambda size, channels: _weights((size - 14) // 8, channels),
-        "three channels": lambda size, channels: _weights(size // 8, 3),
-        "no rounding": lambda size, channels: _weights(size / 8, channels),
+        "biases": lambda channels, widths: _weights(channels, widths, bias=1),
+        "no normalisation": lambda channels, widths: _weights(channels, widths, normalised=0),
+        "only what is learnt": lambda channels, widths: _weights(channels, widths, normalised=2),
+        "no last layer": lambda channels, widths: _weights(channels, widths, last=0),
+        "no last bias": lambda channels, widths: _weights(channels, widths) - 1,
+        "three channels": lambda channels, widths: _weights(3, widths),
+        "these widths only": lambda channels, widths: _weights(channels, (16, 16, 32, 32, 64, 64)),
     },
     "05.3": {
         "table order": lambda files, table: table["label"].tolist(),
