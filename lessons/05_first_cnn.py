@@ -27,7 +27,7 @@
 # - measure it once on test patients, with intervals, next to two simple baselines;
 # - look at what it misses, save it, load it and use it on new images.
 #
-# **Reading:** about 40 min · **running:** about 90 s · **builds on:** 02 (splitting by patient), 03 (baseline, AUC),
+# **Reading:** about 40 min · **running:** about 45 s · **builds on:** 02 (splitting by patient), 03 (baseline, AUC),
 # 04 (convolution, sigmoid, cross-entropy)
 
 # %% tags=["install"]
@@ -480,6 +480,7 @@ history = network.fit(
     batches(seed),
     steps_per_epoch=steps_per_epoch,
     epochs=epochs,
+    shuffle=False,  # `batches` does it
     verbose=0,
     validation_data=(validation.images, validation.labels),
     callbacks=[tell],
@@ -507,11 +508,12 @@ ledger.record("05/validation_auc", history["val_auc"][-1], parameters, limits=(0
 ledger.say("After the last epoch the AUC on the validation patients is **{validation_auc:.3f}**.")
 
 # %% [markdown]
-# In the middle of the training the validation curve jumps: with large steps the running means of the batch normalisation
-# lag behind the weights. At the end, with small steps, it settles. That is why the weights of the *last* epoch are kept,
-# and none is picked: the schedule ends where the training should end. Where the step size does not fall, one picks the
-# epoch with the best validation AUC instead (**early stopping**), and pays for it: a maximum over noisy numbers looks
-# better than it is. Watch for validation getting worse while training gets better: that would be **overfitting**.
+# After the first epoch the validation loss can stand far above guessing while the training loss does not. Nothing is
+# wrong: in prediction, batch normalisation uses running means, and while the steps are large these lag behind the
+# weights. At the end, with small steps, both settle. That is why the weights of the *last* epoch are kept, and none is
+# picked: the schedule ends where the training should end. Where the learning rate does not fall, one picks the epoch
+# with the best validation AUC instead (**early stopping**), and pays for it: a maximum over noisy numbers looks better
+# than it is. Watch for validation getting worse while training gets better: that would be **overfitting**.
 #
 # The learning rate and the number of steps were chosen on validation patients.
 #
