@@ -345,7 +345,7 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         If the data has other classes or channels, or no image that is new to the networks.
     """
     config, path = run.config, run.folder / METRICS
-    images = datasets.read_for(
+    images = datasets.read(
         data,
         class_names=tuple(config.class_names),
         merge=config.merge,
