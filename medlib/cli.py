@@ -95,7 +95,7 @@ def train(
     Stopped at any moment, the same command continues it, and it
     ends with the same weights.
     """
-    from medlib import console, report, runs
+    from medlib import console, report, runfiles, runs
 
     try:
         with console.epochs() as on_epoch:
@@ -118,12 +118,12 @@ def train(
         print(f"medlib: interrupted; the same command continues {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     if metrics is None:
-        print(f"{out} is finished already; see {out / runs.REPORT}")
+        print(f"{out} is finished already; see {out / runfiles.REPORT}")
         return
     console.print_table(report.metric_table(metrics), f"{metrics['measured_on']}:")
     for sentence in report.remarks(metrics):
         print(sentence)
-    print(f"Look at {out / runs.REPORT}")
+    print(f"Look at {out / runfiles.REPORT}")
 
 
 @app.command()
@@ -162,9 +162,9 @@ def predict(
     An image that cannot be used is named on stderr and the others
     still get predictions; the exit code is then 1.
     """
-    from medlib import runs
+    from medlib import files, runs
 
-    with runs.writing(out) as partial:
+    with files.writing(out) as partial:
         predictions, errors = runs.predict(runs.read_run(run_folder), images)
         predictions.to_csv(partial, index=False)
     for error in errors:

@@ -11,7 +11,7 @@ import pytest
 # A module may import only modules of its package that stand before it.
 ORDER = {
     "medlib": "errors files progress simulation preprocessing datasets models evaluation tasks "
-    "callbacks training plotting report runs console cli",
+    "callbacks training plotting report runfiles runs console cli",
     "coursekit": "source ledger check kernels build report execute links experiment studies "
     "progress cli",
 }
