@@ -259,16 +259,9 @@ def _parse_csv(path: Path) -> pd.DataFrame:
             table = pd.read_csv(
                 path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
             )
-    except UnicodeDecodeError:
-        advice = "Save it as CSV UTF-8"
-        raise DataError(
-            str(path), expected="text in UTF-8", found="other bytes", advice=advice
-        ) from None
-    except pd.errors.EmptyDataError:
-        raise DataError(str(path), expected="columns image,label", found="an empty file") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(str(path), expected="a table separated by commas", found=reason) from None
+    except (ValueError, pd.errors.ParserWarning) as error:  # an empty file, other bytes than UTF-8
+        expected, reason = "a table in UTF-8, separated by commas", " ".join(str(error).split())
+        raise DataError(str(path), expected=expected, found=reason) from None
     header = ",".join(table.columns)
     table.columns = [str(column).strip().lower() for column in table.columns]
     missing = [column for column in ("image", "label") if column not in table]
@@ -293,12 +286,10 @@ def _expect_filled(path: Path, table: pd.DataFrame, column: str) -> None:
 
 
 def _expect_once(path: Path, table: pd.DataFrame) -> None:
-    lines: dict[Path, list[str]] = {}
-    for row, file in zip(table.index, table["path"], strict=True):
-        lines.setdefault(file, []).append(_line(row))
-    twice = {file: rows for file, rows in lines.items() if len(rows) > 1}
-    if twice:
-        found = some(f"{file.name} in {' and '.join(rows)}" for file, rows in twice.items())
+    twice = table[table["path"].duplicated(keep=False)]
+    if len(twice):
+        rows = twice.groupby("path").groups
+        found = some(f"{file.name} in {' and '.join(map(_line, rows[file]))}" for file in rows)
         raise DataError(str(path), expected="each image in one row", found=found)
 
 
