@@ -6,25 +6,9 @@ import typer
 
 from coursekit.progress import shown
 from coursekit.source import find, repository_root
-from medlib.cli import run_app
+from medlib.cli import new_app, run_app
 
-app = typer.Typer(
-    name="course",
-    help="Build, execute and prove the lessons of the course.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
-) -> None:
-    """Build, execute and prove the lessons of the course."""
-
-
+app = new_app("course", "Build, execute and prove the lessons of the course.")
 Numbers = Annotated[
     list[str] | None, typer.Argument(help="Lessons, such as 05; all when none is named.")
 ]

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from medlib.errors import RunError
-from medlib.files import replacing
+from medlib.files import writing
 from medlib.preprocessing.augmentation import RandomAffine, RandomIntensity
 
 
@@ -161,11 +161,8 @@ class ExactResume(keras.callbacks.Callback):
         """Write the file, whole or not at all, and only then tell that the epoch is done."""
         if self.path is not None:
             arrays = {f"state_{i}": v.numpy() for i, v in enumerate(_state(self.model))}
-            try:
-                with replacing(self.path) as partial, partial.open("wb") as file:
-                    np.savez(file, history=json.dumps(self.history.rows), **arrays)
-            except OSError as error:
-                raise RunError.cannot_write(self.path, error) from error
+            with writing(self.path) as partial, partial.open("wb") as file:
+                np.savez(file, history=json.dumps(self.history.rows), **arrays)
         self.history.on_epoch(self.history.rows[-1])
 
 

@@ -1,6 +1,5 @@
 """The ``medlib`` command: argument parsing and printing, nothing else."""
 
-import math
 import sys
 import traceback
 import warnings
@@ -9,30 +8,51 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    name="medlib",
-    help="Deep learning for medical images: train on your own folder, measure, predict.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from medlib.errors import MedlibError, UsageError
+
+
+def new_app(name: str, text: str) -> typer.Typer:
+    """Return a Typer application with the options of every command of this repository."""
+    app = typer.Typer(
+        name=name,
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback(help=text)
+    def options(
+        debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    ) -> None:
+        def note(message, *where) -> None:
+            print(f"{name}: note: {message}", file=sys.stderr)
+
+        sys.excepthook, warnings.showwarning = sys.__excepthook__, note
+
+    return app
+
+
+def run_app(app: typer.Typer, name: str) -> None:
+    """Run a Typer application; an error is one line on stderr, and sets the exit code."""
+    try:
+        app()
+    except MedlibError as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+app = new_app(
+    "medlib", "Deep learning for medical images: train on your own folder, measure, predict."
 )
 data_app = typer.Typer(help="What data sets there are, and fetching them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-
-@app.callback()
-def _options(
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
-) -> None:
-    """Deep learning for medical images: train on your own folder, measure, predict."""
-    sys.excepthook = sys.__excepthook__
-    warnings.showwarning = _show_warning
-
-
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    print(f"medlib: note: {message}", file=sys.stderr)
-
 
 Merge = Annotated[
     list[str] | None,
@@ -54,12 +74,8 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
-    folds: Annotated[
-        int, typer.Option(help="Of data without a split: networks of a cross-validation; 1: none.")
-    ] = 5,
-    seeds: Annotated[
-        int, typer.Option(help="Of data with a split: networks that are averaged.")
-    ] = 1,
+    folds: Annotated[int, typer.Option(help="Of a cross-validation of unsplit data; 1: none.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Networks to average, of data with a split.")] = 1,
     model: Annotated[str, typer.Option(help="Network: cnn or resnet.")] = "cnn",
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
@@ -67,20 +83,13 @@ def train(
     image_size: Annotated[
         int | None, typer.Option(help="Height and width, pixels. Default: the set's own, or 64.")
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Default: found from the number of images.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Of the weights and the order of images; not of the folds.")
-    ] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Default: by the number of images.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and order of images, not of folds.")] = 0,
     merge: Merge = None,
     classes: Classes = None,
     window: Annotated[
         str | None,
-        typer.Option(
-            metavar="CENTRE,WIDTH",
-            help="Window for CT, Hounsfield units, as 40,400. Default: the file's own.",
-        ),
+        typer.Option(metavar="CENTRE,WIDTH", help="Of CT, in HU, as 40,400. Default: the file's."),
     ] = None,
 ) -> None:
     """Train networks on a named set or on your own images, and measure them.
@@ -95,7 +104,7 @@ def train(
     Stopped at any moment, the same command continues it, and it
     ends with the same weights.
     """
-    from medlib import console, report, runs
+    from medlib import console, report, runfiles, runs
 
     try:
         with console.epochs() as on_epoch:
@@ -118,23 +127,18 @@ def train(
         print(f"medlib: interrupted; the same command continues {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     if metrics is None:
-        print(f"{out} is finished already; see {out / runs.REPORT}")
+        print(f"{out} is finished already; see {out / runfiles.REPORT}")
         return
     console.print_table(report.metric_table(metrics), f"{metrics['measured_on']}:")
     for sentence in report.remarks(metrics):
         print(sentence)
-    print(f"Look at {out / runs.REPORT}")
+    print(f"Look at {out / runfiles.REPORT}")
 
 
 @app.command()
 def evaluate(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA", help="A set's name, a CSV or a folder, with the run's classes."
-        ),
-    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Images of the run's classes.")],
 ) -> None:
     """Measure trained networks on other data, with 95 % intervals.
 
@@ -162,9 +166,9 @@ def predict(
     An image that cannot be used is named on stderr and the others
     still get predictions; the exit code is then 1.
     """
-    from medlib import runs
+    from medlib import files, runs
 
-    with runs.writing(out) as partial:
+    with files.writing(out) as partial:
         predictions, errors = runs.predict(runs.read_run(run_folder), images)
         predictions.to_csv(partial, index=False)
     for error in errors:
@@ -177,8 +181,6 @@ def predict(
 
 def _parse_merge(texts: list[str] | None) -> dict[str, tuple[str, ...]] | None:
     """Read ["tumour=benign,malignant"] as {"tumour": ("benign", "malignant")}."""
-    from medlib.errors import UsageError
-
     if not texts:
         return None
     merged = {}
@@ -193,8 +195,6 @@ def _parse_merge(texts: list[str] | None) -> dict[str, tuple[str, ...]] | None:
 
 def _parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
     """Read "benign,malignant" as a tuple."""
-    from medlib.errors import UsageError
-
     if text is None:
         return None
     names = tuple(name.strip() for name in text.split(","))
@@ -205,17 +205,13 @@ def _parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
 
 def _parse_window(text: str | None) -> tuple[float, float] | None:
     """Read "40,400" as a centre and a width."""
-    from medlib.errors import UsageError
-
     if text is None:
         return None
     try:
         centre, width = (float(number) for number in text.split(","))
     except ValueError:
-        centre, width = 0.0, 0.0
-    if not (math.isfinite(centre) and math.isfinite(width) and width > 0):
-        expected = "centre and width in Hounsfield units, as 40,400, with a width above 0"
-        raise UsageError("--window", expected=expected, found=repr(text))
+        expected = "centre and width in Hounsfield units, as 40,400"
+        raise UsageError("--window", expected=expected, found=repr(text)) from None
     return centre, width
 
 
@@ -276,22 +272,6 @@ def data_cards() -> None:
 def main() -> None:
     """Run the command; end with exit code 0 (done), 1 (some inputs failed) or 2 (wrong use)."""
     run_app(app, "medlib")
-
-
-def run_app(app: typer.Typer, name: str) -> None:
-    """Run a Typer application; an error is one line on stderr, and sets the exit code."""
-    from medlib.errors import MedlibError
-
-    try:
-        app()
-    except MedlibError as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        print(f"{name}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
 
@@ -20,26 +20,15 @@ def epochs() -> Iterator[Callable[[str, dict, int], None]]:
         number of epochs.
     """
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bars:
-        task = bars.add_task("reading images", total=None)
-        shown = ""
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("reading images", total=None)
 
         def on_epoch(name: str, row: dict, total: int) -> None:
-            nonlocal task, shown
-            if name != shown:
-                bars.remove_task(task)
-                task, shown = bars.add_task(name, total=total), name
+            if row["epoch"] == 1:
+                bars.reset(bar)
             text = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
-            bars.update(task, completed=row["epoch"], description=f"{name}: {text}")
+            title = f"{name}, epoch {row['epoch']} of {total}: {text}"
+            bars.update(bar, completed=row["epoch"], total=total, description=title)
 
         yield on_epoch
 

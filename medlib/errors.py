@@ -44,16 +44,6 @@ class DownloadError(MedlibError):
 class RunError(MedlibError):
     """A run folder or a saved model that cannot be written, read or continued."""
 
-    @classmethod
-    def cannot_write(cls, path: object, error: OSError) -> "RunError":
-        """Return the error to raise when a file of a run could not be written."""
-        return cls(
-            str(path),
-            expected="a place that can be written",
-            found=error.strerror or str(error),
-            advice="Free some space or choose another folder; what was complete before still is",
-        )
-
 
 class LedgerError(MedlibError):
     """A measured number outside its band."""

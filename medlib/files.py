@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from medlib.errors import RunError
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -33,6 +35,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Write a file whole or not at all; RunError at once if it cannot be written."""
+    with expect_writable(path), replacing(path) as partial:
+        partial.touch()
+        yield partial
+
+
+@contextlib.contextmanager
+def expect_writable(path: str | Path) -> Iterator[None]:
+    """Turn what the system says against a file or folder of a run into a RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            str(path),
+            expected="a place that can be written",
+            found=error.strerror or str(error),
+            advice="Free some space or choose another folder; what was complete before still is",
+        ) from error
 
 
 def partial_path(path: Path) -> Path:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medlib import cli, runs
+from medlib import cli, runfiles
 
 EPOCHS = "8"
 
@@ -87,16 +87,16 @@ def test_interrupted_then_killed_it_ends_with_the_same_weights(finished, images,
     # A background job of a shell ignores Ctrl-C, and so would its children, if not told otherwise.
     listens = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     process = medlib(*train_arguments(images, out), **listens)
-    wait_for(out / runs.CHECKPOINT, process)
+    wait_for(out / runfiles.CHECKPOINT, process)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stderr == f"medlib: interrupted; the same command continues {out}\n"
 
     process = medlib(*train_arguments(images, out))
-    before = (out / runs.CHECKPOINT).stat().st_mtime_ns
-    while process.poll() is None and (out / runs.CHECKPOINT).exists():
-        if (out / runs.CHECKPOINT).stat().st_mtime_ns > before:
+    before = (out / runfiles.CHECKPOINT).stat().st_mtime_ns
+    while process.poll() is None and (out / runfiles.CHECKPOINT).exists():
+        if (out / runfiles.CHECKPOINT).stat().st_mtime_ns > before:
             break
         time.sleep(0.005)
     time.sleep(random.uniform(0, 1))
@@ -107,7 +107,7 @@ def test_interrupted_then_killed_it_ends_with_the_same_weights(finished, images,
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     for name in ("model_1.keras", "model_2.keras"):
-        ours, theirs = (runs.load_model(folder / name) for folder in (out, finished[0]))
+        ours, theirs = (runfiles.load_model(folder / name) for folder in (out, finished[0]))
         for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
             assert one.tobytes() == other.tobytes()
     assert sorted(path.name for path in out.iterdir()) == sorted(

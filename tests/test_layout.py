@@ -11,12 +11,12 @@ import pytest
 # A module may import only modules of its package that stand before it.
 ORDER = {
     "medlib": "errors files progress simulation preprocessing datasets models evaluation tasks "
-    "callbacks training plotting report runs console cli",
+    "callbacks training plotting report runfiles runs console cli",
     "coursekit": "source ledger check kernels build report execute links experiment studies "
     "progress cli",
 }
-# Where the house stands; it is to come down to 4,400 and 1,100, and never to go up again.
-MOST_CODE_LINES = {"medlib": 4580, "coursekit": 1235}
+# Where the house stands, never to go up again; coursekit is to come down to 1,100.
+MOST_CODE_LINES = {"medlib": 4400, "coursekit": 1235}
 
 
 def _modules(repository, package):

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from medlib import cli, files, models, runs
+from medlib import cli, files, models, runfiles, runs
 from medlib.errors import DataError, RunError, UsageError
 
 EPOCHS, FOLDS = 3, 2
@@ -82,7 +82,7 @@ def finished(images, tmp_path_factory, tiny_network):
 
 def content(out):
     """All files of a run; the networks as their weights, because the archive has a date in it."""
-    networks = {path.name: runs.load_model(path) for path in out.glob("*.keras")}
+    networks = {path.name: runfiles.load_model(path) for path in out.glob("*.keras")}
     weights = {name: [w.tobytes() for w in net.get_weights()] for name, net in networks.items()}
     tables = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix != ".keras"}
     return tables | weights
@@ -92,12 +92,12 @@ def test_a_run_has_all_its_files_and_no_other(finished):
     assert sorted(path.name for path in finished.iterdir()) == sorted(
         [
             *MODELS,
-            runs.CONFIG,
-            runs.HISTORY,
-            runs.METRICS,
-            runs.PREDICTIONS,
-            runs.REPORT,
-            runs.SPLITS,
+            runfiles.CONFIG,
+            runfiles.HISTORY,
+            runfiles.METRICS,
+            runfiles.PREDICTIONS,
+            runfiles.REPORT,
+            runfiles.SPLITS,
         ]
     )
 
@@ -108,34 +108,34 @@ def value(metrics, name):
 
 
 def test_every_image_is_measured_once_and_by_a_network_that_had_not_seen_its_subject(finished):
-    splits = pd.read_csv(finished / runs.SPLITS, dtype=str)
-    predictions = pd.read_csv(finished / runs.PREDICTIONS)
+    splits = pd.read_csv(finished / runfiles.SPLITS, dtype=str)
+    predictions = pd.read_csv(finished / runfiles.PREDICTIONS)
     assert list(predictions["image"]) == list(splits["image"])
     assert list(predictions["true_label"]) == list(splits["label"])
     assert set(splits["split"]) == {"fold 1 of 2", "fold 2 of 2"}
     assert splits.groupby("subject")["split"].nunique().max() == 1
     assert splits.groupby("split")["label"].nunique().min() == 2
-    metrics = runs.read_metrics(finished)
+    metrics = runfiles.read_metrics(finished)
     accuracy = value(metrics["metrics"], "accuracy")
     right = (predictions["label"] == predictions["true_label"]).mean()
     assert accuracy["value"] == pytest.approx(right)
     assert accuracy["low"] <= right <= accuracy["high"]
     assert accuracy["n"] == 60
     assert len(metrics["networks"]) == FOLDS
-    history = pd.read_csv(finished / runs.HISTORY)
+    history = pd.read_csv(finished / runfiles.HISTORY)
     assert history.groupby("network")["epoch"].max().tolist() == [EPOCHS] * FOLDS
 
 
 def test_each_fold_is_predicted_by_its_own_network_and_the_mirror_image(images, tmp_path):
     table = pd.read_csv(images)
     trained(images, tmp_path / "before")
-    splits = pd.read_csv(tmp_path / "before" / runs.SPLITS)
+    splits = pd.read_csv(tmp_path / "before" / runfiles.SPLITS)
     first = (splits["split"] == "fold 1 of 2").to_numpy()
-    config = json.loads((tmp_path / "before" / runs.CONFIG).read_text())
+    config = json.loads((tmp_path / "before" / runfiles.CONFIG).read_text())
     assert config["folds"] == FOLDS
     run = runs.read_run(tmp_path / "before")
     pixels = read_pixels(images.parent / name for name in table["image"])
-    found = pd.read_csv(tmp_path / "before" / runs.PREDICTIONS)["probability_tumour"].to_numpy()
+    found = pd.read_csv(tmp_path / "before" / runfiles.PREDICTIONS)["probability_tumour"].to_numpy()
     for network, rows in zip(run.networks, (first, ~first), strict=True):
         own = [
             network.predict(x, verbose=0)[:, 0] for x in (pixels[rows], pixels[rows][:, :, ::-1])
@@ -144,14 +144,14 @@ def test_each_fold_is_predicted_by_its_own_network_and_the_mirror_image(images, 
 
 
 def test_the_classical_model_is_measured_beside_the_network(finished):
-    metrics = runs.read_metrics(finished)
+    metrics = runfiles.read_metrics(finished)
     assert value(metrics["classical"], "AUC")["n"] == 60
     gap = value(metrics["metrics"], "AUC")["value"] - value(metrics["classical"], "AUC")["value"]
     assert metrics["difference"]["value"] == pytest.approx(gap)
 
 
 def test_the_page_needs_no_other_file_and_says_what_was_done(finished):
-    page = (finished / runs.REPORT).read_text()
+    page = (finished / runfiles.REPORT).read_text()
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     for words in ("sensitivity (tumour)", "2 folds", "seed 0", "classical model", "not a medical"):
         assert words in page
@@ -164,22 +164,22 @@ def test_a_set_with_a_split_of_its_own_is_measured_on_its_test_images(images, tm
     table["split"] = np.repeat(["train", "validation", "test"], 20)
     table.to_csv(tmp_path / "split.csv", index=False)
     trained(tmp_path / "split.csv", tmp_path / "run", seeds=2)
-    config = json.loads((tmp_path / "run" / runs.CONFIG).read_text())
+    config = json.loads((tmp_path / "run" / runfiles.CONFIG).read_text())
     assert (config["folds"], config["seeds"]) == (1, 2)
-    predictions = pd.read_csv(tmp_path / "run" / runs.PREDICTIONS)
+    predictions = pd.read_csv(tmp_path / "run" / runfiles.PREDICTIONS)
     assert list(predictions["image"]) == list(table["image"][40:])
-    history = pd.read_csv(tmp_path / "run" / runs.HISTORY)
+    history = pd.read_csv(tmp_path / "run" / runfiles.HISTORY)
     assert history["validation_loss"].notna().all()
     assert history["network"].unique().tolist() == ["network 1 of 2", "network 2 of 2"]
-    one, two = (runs.load_model(tmp_path / "run" / name).get_weights() for name in MODELS)
+    one, two = (runfiles.load_model(tmp_path / "run" / name).get_weights() for name in MODELS)
     assert not np.array_equal(one[0], two[0])
 
 
 def test_one_fold_is_a_single_split(images, tmp_path):
     trained(images, tmp_path / "run", folds=1)
-    counts = pd.read_csv(tmp_path / "run" / runs.SPLITS)["split"].value_counts()
+    counts = pd.read_csv(tmp_path / "run" / runfiles.SPLITS)["split"].value_counts()
     assert counts["train"] == pytest.approx(42, abs=2)
-    assert counts["test"] == len(pd.read_csv(tmp_path / "run" / runs.PREDICTIONS))
+    assert counts["test"] == len(pd.read_csv(tmp_path / "run" / runfiles.PREDICTIONS))
     assert (tmp_path / "run" / "model.keras").exists()
 
 
@@ -214,7 +214,7 @@ def test_other_images_in_the_same_folder_are_refused(finished, tmp_path):
 
 def test_folds_do_not_depend_on_the_seed_of_the_training(finished, images, tmp_path):
     trained(images, tmp_path / "run", seed=5, epochs=1)
-    one, other = (pd.read_csv(out / runs.SPLITS) for out in (finished, tmp_path / "run"))
+    one, other = (pd.read_csv(out / runfiles.SPLITS) for out in (finished, tmp_path / "run"))
     pd.testing.assert_frame_equal(one, other)
 
 
@@ -259,15 +259,15 @@ def test_a_folder_of_another_program_is_left_alone(tmp_path, images):
 
 @pytest.mark.parametrize("text", ['{"epochs": 3}', "[1, 2]", '"medlib_run"', "not JSON", ""])
 def test_a_configuration_of_another_program_is_left_alone(tmp_path, images, text):
-    (tmp_path / runs.CONFIG).write_text(text)
+    (tmp_path / runfiles.CONFIG).write_text(text)
     with pytest.raises(RunError, match=r"config.json"):
         trained(images, tmp_path)
-    assert (tmp_path / runs.CONFIG).read_text() == text
+    assert (tmp_path / runfiles.CONFIG).read_text() == text
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_run_of_a_newer_medlib_is_left_alone(tmp_path, images):
-    (tmp_path / runs.CONFIG).write_text('{"medlib_run": 99, "medlib": "9.0"}')
+    (tmp_path / runfiles.CONFIG).write_text('{"medlib_run": 99, "medlib": "9.0"}')
     with pytest.raises(RunError, match=r"format 99. It was made by medlib 9.0"):
         trained(images, tmp_path)
 
@@ -280,7 +280,7 @@ def test_a_run_folder_cannot_be_a_file_or_in_one(tmp_path, images):
         trained(images, tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("name", [runs.CHECKPOINT, MODELS[0], runs.METRICS])
+@pytest.mark.parametrize("name", [runfiles.CHECKPOINT, MODELS[0], runfiles.METRICS])
 def test_a_full_disk_is_one_error_and_space_continues_it(
     name, finished, images, tmp_path, monkeypatch
 ):
@@ -355,7 +355,7 @@ def test_a_damaged_network_is_one_error(a_copy, damage):
 
 
 def test_weights_that_are_not_numbers_are_refused(a_copy):
-    network = runs.load_model(a_copy / MODELS[0])
+    network = runfiles.load_model(a_copy / MODELS[0])
     network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
     network.save(a_copy / MODELS[0])
     with pytest.raises(RunError, match="finite weights, found NaN or infinity in dense"):
@@ -373,7 +373,7 @@ def test_a_network_with_code_in_it_is_refused(a_copy):
 
 def test_a_small_file_with_a_huge_description_is_refused(a_copy):
     with zipfile.ZipFile(a_copy / MODELS[0], "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("config.json", b" " * (runs.MAX_MODEL_CONFIG_BYTES + 2**20))
+        archive.writestr("config.json", b" " * (runfiles.MAX_MODEL_CONFIG_BYTES + 2**20))
     with pytest.raises(RunError, match="at most 16 MB of config.json, found 17 MB"):
         runs.read_run(a_copy)
 
@@ -389,7 +389,7 @@ def test_a_network_for_other_images_is_refused(a_copy):
 
 
 def test_an_unfinished_run_says_how_to_finish_it(a_copy):
-    (a_copy / runs.METRICS).unlink()
+    (a_copy / runfiles.METRICS).unlink()
     with pytest.raises(RunError, match=r"finished run.*continues it"):
         runs.read_run(a_copy)
 
@@ -403,18 +403,18 @@ def test_no_run_is_an_error(tmp_path):
 
 
 def test_on_its_own_data_a_run_gives_what_was_measured_in_training(a_copy, images):
-    before = runs.read_metrics(a_copy)
+    before = runfiles.read_metrics(a_copy)
     metrics, measured_on = runs.evaluate(runs.read_run(a_copy), str(images))
     assert measured_on == before["measured_on"]
     assert metrics.to_dict("records") == before["metrics"]
-    assert runs.read_metrics(a_copy) == before
+    assert runfiles.read_metrics(a_copy) == before
 
 
 def test_on_other_data_a_run_is_measured_on_all_images(a_copy, tmp_path):
     other = write_images(tmp_path, seed=1)
     metrics, measured_on = runs.evaluate(runs.read_run(a_copy), str(other))
     assert measured_on == f"all 60 images of {other}"
-    assert list(runs.read_metrics(a_copy)["external"]) == [str(other)]
+    assert list(runfiles.read_metrics(a_copy)["external"]) == [str(other)]
     assert metrics.set_index("metric").loc["accuracy", "n"] == 60
 
 
@@ -423,7 +423,7 @@ def test_data_of_any_name_leaves_the_run_s_own_metrics(a_copy, tmp_path, name, m
     """Other data is measured beside the run's own, whatever its folder is called."""
     (tmp_path / name).mkdir()
     write_images(tmp_path / name, seed=1)
-    before = runs.read_metrics(a_copy)
+    before = runfiles.read_metrics(a_copy)
     monkeypatch.chdir(tmp_path)
     for label in ("healthy", "tumour"):
         (tmp_path / name / label).mkdir()
@@ -431,7 +431,7 @@ def test_data_of_any_name_leaves_the_run_s_own_metrics(a_copy, tmp_path, name, m
         (tmp_path / name / row.image).rename(tmp_path / name / row.label / row.image)
     (tmp_path / name / "labels.csv").unlink()
     runs.evaluate(runs.read_run(a_copy), name)
-    after = runs.read_metrics(a_copy)
+    after = runfiles.read_metrics(a_copy)
     assert list(after.pop("external")) == [name]
     assert after == {key: value for key, value in before.items() if key != "external"}
 
@@ -488,7 +488,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", to_csv)
     with pytest.raises(RunError, match=r"table.csv.*No space left"):
-        runs.write_table(path, pd.DataFrame({"image": ["a"]}))
+        runfiles.write_table(path, pd.DataFrame({"image": ["a"]}))
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -527,9 +527,16 @@ def test_a_window_is_kept_and_used_again(tmp_path):
 
 def test_a_window_on_the_command_line_must_be_one():
     assert cli._parse_window("40,400") == (40.0, 400.0)
-    for text in ("40", "40,0", "40,-1", "a,b", "1,2,3", "40,inf"):
-        with pytest.raises(UsageError, match=r"--window.*width above 0"):
+    for text in ("40", "a,b", "1,2,3"):
+        with pytest.raises(UsageError, match="--window.*centre and width"):
             cli._parse_window(text)
+
+
+@pytest.mark.parametrize("width", [0, -1, np.inf])
+def test_a_window_without_a_width_is_refused_before_anything_is_made(images, tmp_path, width):
+    with pytest.raises(UsageError, match="window: .*a width above 0"):
+        trained(images, tmp_path / "run", window=(40, width))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_for_grey_images_measures_colour_files(a_copy, tmp_path):

@@ -17,7 +17,7 @@ from medlib.datasets.folder import from_folder, load_images, read_folder
 from medlib.datasets.listing import choose_classes
 from medlib.datasets.registry import info, names
 from medlib.datasets.structure import Images, MedicalDataset, Split, join_splits
-from medlib.errors import DataError, UsageError
+from medlib.errors import UsageError
 
 __all__ = [
     "Images",
@@ -30,7 +30,6 @@ __all__ = [
     "names",
     "read",
     "read_folder",
-    "read_for",
     "resolve",
 ]
 
@@ -90,6 +89,7 @@ def read(
     merge: Mapping[str, Iterable[str]] | None = None,
     classes: Sequence[str] | None = None,
     positive: str | None = None,
+    class_names: tuple[str, ...] | None = None,
     channels: int | None = None,
     root: str | Path | None = None,
     strict: bool = False,
@@ -103,10 +103,13 @@ def read(
     Parameters
     ----------
     data : str or Path
-    image_size, window, channels
-        As for :func:`read_folder`; a data set has neither window nor channels.
-    merge, classes, positive
-        As for :func:`read_folder`; of a data set by name as well.
+    image_size, merge, classes, positive
+        As for :func:`read_folder`.
+    class_names : tuple of str, optional
+        The classes of a trained network that is to be measured on these images; see
+        :func:`medlib.datasets.listing.choose_classes`.
+    window, channels
+        As for :func:`read_folder`; a data set has no window, and channels of its own.
     root, strict, seed
         As for :func:`load`.
 
@@ -122,16 +125,15 @@ def read(
     DataError, DownloadError
         As :func:`load` and :func:`read_folder`.
     """
-    choice = {"merge": merge, "classes": classes, "positive": positive}
+    choice = {"merge": merge, "classes": classes, "positive": positive, "class_names": class_names}
     if _is_own(data):
         size = {} if image_size is None else {"image_size": image_size}
         return read_folder(data, **size, window=window, channels=channels, **choice)
-    if window is not None or channels is not None:
-        argument = "window" if window is not None else "channels"
-        raise UsageError(argument, expected="a CSV or a folder to use it with", found=str(data))
+    if window is not None:
+        raise UsageError("window", expected="a CSV or a folder to use it with", found=str(data))
     dataset = load(str(data), image_size=image_size, root=root, strict=strict, seed=seed)
     images = join_splits(dataset)
-    if not (merge or classes or positive):
+    if not any(choice.values()):
         return images
     return _with_classes(images, *choose_classes(images.class_names, **choice))
 
@@ -153,57 +155,6 @@ def resolve(data: str | Path, *, seed: int = 0, **options) -> MedicalDataset:
     return read(data, seed=seed, **options).split(seed)
 
 
-def read_for(
-    data: str | Path,
-    *,
-    class_names: tuple[str, ...],
-    image_size: int,
-    channels: int,
-    merge: Mapping[str, Iterable[str]] | None = None,
-    classes: Sequence[str] | None = None,
-    window: tuple[float, float] | None = None,
-) -> Images:
-    """Read images to measure a trained network on: nothing is split, and classes are its own.
-
-    Parameters
-    ----------
-    data : str or Path
-        As for :func:`read`.
-    class_names : tuple of str
-        The network's classes. Some may be missing.
-    image_size, channels : int
-        What the network takes.
-    merge, classes, window
-        As the network's training data was read.
-
-    Returns
-    -------
-    Images
-
-    Raises
-    ------
-    DataError
-        If a label is none of the classes, and as :func:`read`.
-    """
-    if _is_own(data):
-        return read_folder(
-            data,
-            image_size=image_size,
-            window=window,
-            merge=merge,
-            classes=classes,
-            class_names=class_names,
-            channels=channels if channels in (1, 3) else None,
-        )
-    images = read(data, image_size=image_size)
-    known = {label: name for name, members in (merge or {}).items() for label in members}
-    class_of = {label: known.get(label, label) for label in images.class_names}
-    if classes is None and not set(class_of.values()) <= set(class_names):
-        expected, found = ", ".join(class_names), ", ".join(images.class_names)
-        raise DataError(f"{data}: classes", expected=expected, found=found)
-    return _with_classes(images, class_names, class_of)
-
-
 def _is_own(data: str | Path) -> bool:
     if isinstance(data, str) and data in names():
         return False
@@ -222,21 +173,15 @@ def _with_classes(
     images: Images, class_names: tuple[str, ...], class_of: Mapping[str, str]
 ) -> Images:
     """Join and choose classes of images that are in memory already."""
-    new_label = np.array(
-        [
-            class_names.index(class_of[name]) if class_of.get(name) in class_names else -1
-            for name in images.class_names
-        ]
-    )
-    labels = new_label[images.all.labels]
+    number = [
+        class_names.index(class_of[name]) if name in class_of else -1 for name in images.class_names
+    ]
+    labels = np.array(number, dtype=np.int64)[images.all.labels]
     kept = np.flatnonzero(labels >= 0)
-    if not len(kept):
-        raise DataError(images.name, expected=f"images of {class_names}", found="none")
-    given_split = None if images.given_split is None else images.given_split[kept]
     return replace(
         images,
-        all=replace(images.all.take(kept), labels=labels[kept].astype(np.int64)),
+        all=replace(images.all.take(kept), labels=labels[kept]),
         groups=images.groups[kept],
-        given_split=given_split,
+        given_split=images.given_split[kept],
         class_names=class_names,
     )

@@ -1,5 +1,6 @@
 """Fetch a published file with pooch: time-out, retries, hash check, and a clear word on failure."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -74,9 +75,8 @@ def fetch(address: str, target: Path, *, md5: str, largest_bytes: int, by_hand: 
     too_long = DownloadError(address, expected=expected, found="more", advice=by_hand)
     try:
         with progress_bar(target.name) as advance:
-            arrivals = _Arrivals(advance, largest_bytes, too_long)
-            downloader = pooch.HTTPDownloader(arrivals, CHUNK_BYTES, timeout=TIMEOUT_S)
-            source.fetch(target.name, downloader=downloader)
+            receive = functools.partial(_receive, advance, largest_bytes, too_long)
+            source.fetch(target.name, downloader=receive)
     except requests.exceptions.RequestException as error:
         if error.response is not None:
             found = f"HTTP {error.response.status_code}"
@@ -96,26 +96,16 @@ def fetch(address: str, target: Path, *, md5: str, largest_bytes: int, by_hand: 
     return target
 
 
-class _Arrivals:
-    """What pooch tells of the bytes that arrive: shown, and refused when they are too many."""
+def _receive(advance, largest_bytes, too_long: DownloadError, address, path, _) -> None:
+    """Write what a server sends, at most so much, and show how much has arrived."""
+    import requests
 
-    def __init__(self, advance, largest_bytes: int, too_long: DownloadError):
-        self.advance, self.largest_bytes, self.too_long = advance, largest_bytes, too_long
-
-    def __setattr__(self, name: str, value) -> None:
-        super().__setattr__(name, value)
-        if name == "total":  # pooch sets it when an attempt begins
-            self.arrived = 0
-            self.advance(0, total=value or None)
-
-    def update(self, count: int) -> None:
-        self.arrived += count
-        self.advance(count)
-        if max(self.arrived - CHUNK_BYTES, self.total) > self.largest_bytes:
-            raise self.too_long
-
-    def reset(self) -> None:
-        self.arrived = 0
-
-    def close(self) -> None:
-        pass
+    with requests.get(address, stream=True, timeout=TIMEOUT_S) as answer, open(path, "wb") as file:
+        answer.raise_for_status()
+        total = int(answer.headers.get("content-length", 0))
+        advance(0, total=total or None)
+        for chunk in answer.iter_content(CHUNK_BYTES):
+            file.write(chunk)
+            advance(len(chunk))
+            if max(file.tell(), total) > largest_bytes:
+                raise too_long

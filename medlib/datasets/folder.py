@@ -96,8 +96,8 @@ def read_folder(
         Join labels, keep some, name the finding; see
         :func:`medlib.datasets.listing.choose_classes`.
     class_names : tuple of str, optional
-        The classes that a trained network knows: labels are indices into these, some may be
-        missing, and ``positive`` and the column ``split`` are not used.
+        The classes of a trained network that is to be measured on all of these images: the column
+        ``split`` is not used; see :func:`medlib.datasets.listing.choose_classes`.
     channels : {1, 3}, optional
         1 for grey, 3 for colour. By default 1 when every image is grey, else 3.
 
@@ -124,15 +124,13 @@ def read_folder(
     _expect_no_run(source)
     listing = read_listing(source)
     labels = _in_order(set(listing["label"]))
-    if class_names is None:
-        if len(labels) < 2:
-            found = f"only {labels[0]!r}"
-            raise DataError(str(source), expected="two classes or more", found=found)
-        options = {"merge": merge, "classes": classes, "positive": positive}
-        class_names, class_of = choose_classes(labels, **options)
-    else:
-        class_of = _known_classes(source, labels, class_names, merge, keep_others=classes is None)
+    if class_names is not None:  # all of it is measured
         listing = listing.drop(columns="split", errors="ignore")
+    elif len(labels) < 2:
+        found = f"only {labels[0]!r}"
+        raise DataError(str(source), expected="two classes or more", found=found)
+    choice = {"merge": merge, "classes": classes, "positive": positive, "class_names": class_names}
+    class_names, class_of = choose_classes(labels, **choice)
     listing["original_label"] = listing["label"]
     listing["label"] = listing["label"].map(class_of)
     listing = listing.dropna(subset="label").reset_index(drop=True)
@@ -189,19 +187,6 @@ def _in_order(labels: set[str]) -> list[str]:
     """Alphabetical, or by value when all are whole numbers."""
     numbers = all(label.isascii() and label.isdigit() for label in labels)
     return sorted(labels, key=int) if numbers else sorted(labels)
-
-
-def _known_classes(
-    source: Path, labels: list[str], class_names: tuple[str, ...], merge, *, keep_others: bool
-) -> dict[str, str]:
-    """From label to class, of data that a network is measured on."""
-    class_of = {label: label for label in labels}
-    class_of |= {label: name for name, members in (merge or {}).items() for label in members}
-    unknown = [label for label in labels if class_of[label] not in class_names]
-    if unknown and keep_others:
-        expected = f"the classes {', '.join(class_names)}"
-        raise DataError(f"{source}: label", expected=expected, found=some(unknown))
-    return {label: name for label, name in class_of.items() if name in class_names}
 
 
 # Loading ------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ def choose_classes(
     merge: Mapping[str, Iterable[str]] | None = None,
     classes: Sequence[str] | None = None,
     positive: str | None = None,
+    class_names: tuple[str, ...] | None = None,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Name the classes, in order, and say which class each label belongs to.
 
@@ -78,6 +79,9 @@ def choose_classes(
         The classes to keep, after merging; images of others are left out.
     positive : str, optional
         Which of two classes is the finding.
+    class_names : tuple of str, optional
+        The classes of a trained network, which stay as they are: labels may be missing, and others
+        are left out only if ``classes`` is given.
 
     Returns
     -------
@@ -90,15 +94,38 @@ def choose_classes(
     UsageError
         If a label does not exist or is merged twice, fewer than two classes are left, or
         ``positive`` is none of two classes.
+    DataError
+        If a label is none of the network's classes.
     """
     merge = {name: list(members) for name, members in (merge or {}).items()}
+    class_of = {label: label for label in labels}
+    class_of |= {label: name for name, members in merge.items() for label in members}
+    if class_names is None:
+        class_names = _ordered_classes(labels, merge, classes, positive)
+    unknown = [label for label in labels if class_of[label] not in class_names]
+    if unknown and classes is None:
+        expected = f"the classes {', '.join(class_names)}"
+        raise DataError("labels", expected=expected, found=some(unknown))
+    return class_names, {label: name for label, name in class_of.items() if name in class_names}
+
+
+def is_absence(name: str) -> bool:
+    """Whether a class name says that nothing was found: normal, no_tumour, healthy control ..."""
+    return re.split(r"[\s_-]+", name.lower())[0] in ABSENCES
+
+
+def _ordered_classes(
+    labels: Sequence[str],
+    merge: dict[str, list[str]],
+    classes: Sequence[str] | None,
+    positive: str | None,
+) -> tuple[str, ...]:
+    """Check what was asked for, and put the classes that it leaves in order."""
     joined = [label for members in merge.values() for label in members]
     for label in joined:
         _expect_known("merge", label, labels)
         if joined.count(label) > 1:
             raise UsageError("merge", expected="each label once", found=f"{label!r} twice")
-    class_of = {label: label for label in labels}
-    class_of |= {label: name for name, members in merge.items() for label in members}
     order = [label for label in labels if label not in joined]
     order += [name for name in merge if name not in order]
     if classes is not None:
@@ -118,12 +145,7 @@ def choose_classes(
             raise UsageError("positive", expected="two classes", found=found, advice=advice)
     if len(order) == 2:
         order.sort(key=lambda name: (name == positive, not is_absence(name), name != "benign"))
-    return tuple(order), {label: name for label, name in class_of.items() if name in order}
-
-
-def is_absence(name: str) -> bool:
-    """Whether a class name says that nothing was found: normal, no_tumour, healthy control ..."""
-    return re.split(r"[\s_-]+", name.lower())[0] in ABSENCES
+    return tuple(order)
 
 
 def _expect_known(argument: str, name: str, known: Iterable[str]) -> None:
@@ -237,16 +259,9 @@ def _parse_csv(path: Path) -> pd.DataFrame:
             table = pd.read_csv(
                 path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
             )
-    except UnicodeDecodeError:
-        advice = "Save it as CSV UTF-8"
-        raise DataError(
-            str(path), expected="text in UTF-8", found="other bytes", advice=advice
-        ) from None
-    except pd.errors.EmptyDataError:
-        raise DataError(str(path), expected="columns image,label", found="an empty file") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(str(path), expected="a table separated by commas", found=reason) from None
+    except (ValueError, pd.errors.ParserWarning) as error:  # an empty file, other bytes than UTF-8
+        expected, reason = "a table in UTF-8, separated by commas", " ".join(str(error).split())
+        raise DataError(str(path), expected=expected, found=reason) from None
     header = ",".join(table.columns)
     table.columns = [str(column).strip().lower() for column in table.columns]
     missing = [column for column in ("image", "label") if column not in table]
@@ -271,12 +286,10 @@ def _expect_filled(path: Path, table: pd.DataFrame, column: str) -> None:
 
 
 def _expect_once(path: Path, table: pd.DataFrame) -> None:
-    lines: dict[Path, list[str]] = {}
-    for row, file in zip(table.index, table["path"], strict=True):
-        lines.setdefault(file, []).append(_line(row))
-    twice = {file: rows for file, rows in lines.items() if len(rows) > 1}
-    if twice:
-        found = some(f"{file.name} in {' and '.join(rows)}" for file, rows in twice.items())
+    twice = table[table["path"].duplicated(keep=False)]
+    if len(twice):
+        rows = twice.groupby("path").groups
+        found = some(f"{file.name} in {' and '.join(map(_line, rows[file]))}" for file in rows)
         raise DataError(str(path), expected="each image in one row", found=found)
 
 

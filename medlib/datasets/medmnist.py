@@ -61,16 +61,7 @@ def load_medmnist(
     with warnings.catch_warnings():
         if strict:
             warnings.simplefilter("ignore")  # of the images that are about to be dropped
-        dataset = MedicalDataset(
-            name=name,
-            **splits,
-            class_names=facts.class_names,
-            channel_names=facts.channel_names,
-            licence=facts.licence,
-            citation=facts.citation,
-            card=facts.card,
-            official_split=True,
-        )
+        dataset = MedicalDataset(**splits, **facts.about)
     return drop_shared_images(dataset) if strict else dataset
 
 

@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 
+from medlib.datasets.structure import About
 from medlib.errors import UsageError
 
 _NAMES = ("simbrain", "breastmnist", "pneumoniamnist", "retinamnist", "bloodmnist", "pathmnist")
@@ -19,41 +20,33 @@ class RemoteFile:
     md5: str
 
 
-@dataclass(frozen=True)
-class DatasetInfo:
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo(About):
     """What is known about a data set without opening it.
 
     Parameters
     ----------
-    name : str
-        What :func:`medlib.datasets.load` calls it.
-    title, modality, task, source, licence, citation : str
+    name, class_names, channel_names, licence, citation, card, official_split
+        As of :class:`medlib.datasets.structure.About`; :func:`medlib.datasets.load` knows the set
+        by its name, and the card is in Markdown.
+    title, modality, task, source : str
         ``source`` is the address of the page that publishes it.
-    class_names, channel_names : tuple of str
     counts : dict of str to int
         Images of each split.
     sizes : tuple of int
         Side lengths in pixels that can be loaded; the first is the default.
-    card : str
-        What a user should read before drawing conclusions, in Markdown.
     files : dict of int to RemoteFile
         The published file of each size; empty for a set that is made here.
     published_labels : tuple of int
         The label here of each label in the files; empty: the same.
     """
 
-    name: str
     title: str
     modality: str
     task: str
-    class_names: tuple[str, ...]
-    channel_names: tuple[str, ...]
+    source: str
     counts: dict[str, int]
     sizes: tuple[int, ...]
-    source: str
-    licence: str
-    citation: str
-    card: str
     files: dict[int, RemoteFile]
     published_labels: tuple[int, ...] = ()
 
@@ -103,7 +96,8 @@ def info(name: str) -> DatasetInfo:
         address = f"{facts['source']}/files/{file}?download=1"
         files[int(size)] = RemoteFile(file, address, md5)
     facts = {key: tuple(fact) if isinstance(fact, list) else fact for key, fact in facts.items()}
-    return DatasetInfo(name=name, **facts, card=card.strip(), files=files)
+    own = {"name": name, "card": card.strip(), "files": files, "official_split": bool(files)}
+    return DatasetInfo(**facts, **own)
 
 
 def readme() -> str:

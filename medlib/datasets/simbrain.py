@@ -20,7 +20,7 @@ from medlib.errors import UsageError
 from medlib.files import replacing
 from medlib.preprocessing import boxes_from_mask, split_by_subject
 from medlib.preprocessing.splitting import SPLIT_NAMES
-from medlib.simulation.cohort import Cohort, check_parameters, simulate_cohort
+from medlib.simulation.cohort import Cohort, simulate_cohort
 
 FEWEST_SUBJECTS = 20  # so that every split has some of both kinds
 NEW_PATIENTS = (1,)  # key of their random numbers; the default cohorts' is empty
@@ -71,26 +71,12 @@ def load_simbrain(
     if n_subjects < FEWEST_SUBJECTS:
         expected = f"{FEWEST_SUBJECTS} or more, so that every split has both kinds"
         raise UsageError("n_subjects", expected=expected, found=f"{n_subjects}")
-    cohort = _cached_cohort(
-        n_subjects=n_subjects,
-        slices_per_subject=slices_per_subject,
-        image_size=image_size,
-        depth=depth,
-        seed=seed,
-        workers=workers,
-    )
+    shape = {"slices_per_subject": slices_per_subject, "image_size": image_size, "depth": depth}
+    cohort = _cached_cohort(workers, n_subjects=n_subjects, seed=seed, **shape)
     labels = _labels(cohort.masks)
     chosen = split_by_subject(cohort.table["subject"].to_numpy(), labels, seed=seed)
-    facts = info("simbrain")
-    return MedicalDataset(
-        name="simbrain",
-        **{name: _as_split(cohort, np.flatnonzero(chosen == name)) for name in SPLIT_NAMES},
-        class_names=facts.class_names,
-        channel_names=facts.channel_names,
-        licence=facts.licence,
-        citation=facts.citation,
-        card=facts.card,
-    )
+    splits = {name: _as_split(cohort, np.flatnonzero(chosen == name)) for name in SPLIT_NAMES}
+    return MedicalDataset(**splits, **info("simbrain").about)
 
 
 def new_patients(
@@ -125,14 +111,8 @@ def new_patients(
     UsageError
         If a number is out of range.
     """
-    cohort = _cached_cohort(
-        n_subjects=n_subjects,
-        slices_per_subject=slices_per_subject,
-        image_size=image_size,
-        depth=depth,
-        seed=seed,
-        stream=NEW_PATIENTS,
-    )
+    shape = {"slices_per_subject": slices_per_subject, "image_size": image_size, "depth": depth}
+    cohort = _cached_cohort(n_subjects=n_subjects, seed=seed, stream=NEW_PATIENTS, **shape)
     subjects = cohort.table["subject"].str.replace("sub-", f"new-{seed}-")
     return _as_split(Cohort(cohort.images, cohort.masks, cohort.table.assign(subject=subjects)))
 
@@ -160,9 +140,8 @@ def simulation_version() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
-def _cached_cohort(*, workers: int | None = None, **parameters) -> Cohort:
+def _cached_cohort(workers: int | None = None, **parameters) -> Cohort:
     """Read the cohort with these parameters, or make and keep it."""
-    check_parameters(**{name: value for name, value in parameters.items() if name != "stream"})
     path = cache_path(parameters)
     try:
         return joblib.load(path)

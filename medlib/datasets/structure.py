@@ -3,7 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from medlib.preprocessing.splitting import SPLIT_NAMES
 
 SHOWN = 5
 """An error about many rows or files lists this many of them."""
-_FACTS = ("name", "class_names", "channel_names", "licence", "citation", "card", "official_split")
 
 
 @dataclass(frozen=True)
@@ -105,14 +104,13 @@ class Split:
         )
 
 
-@dataclass(frozen=True)
-class MedicalDataset:
-    """Three splits of one data set, and what a reader must know about it.
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a reader must know about a data set.
 
     Parameters
     ----------
     name : str
-    train, validation, test : Split
     class_names, channel_names : tuple of str
         Class 1 of two is the finding.
     licence, citation, card : str
@@ -120,6 +118,41 @@ class MedicalDataset:
     official_split : bool
         True for a public set whose published splits are kept: images found in two splits are
         warned about instead of refused.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    licence: str
+    citation: str
+    card: str
+    official_split: bool = False
+
+    @property
+    def about(self) -> dict:
+        """These facts by name, for another object about the same data."""
+        return {fact.name: getattr(self, fact.name) for fact in fields(About)}
+
+    def _check(self, where: str, split: Split) -> None:
+        """Raise DataError unless images and labels fit the names of channels and classes."""
+        names, channels = self.class_names, self.channel_names
+        different = len(set(names)) == len(names) >= 2
+        _expect(different, f"{where} class_names", "two or more different names", f"{names}")
+        expected, found = f"one channel for each of {channels}", split.images.shape[-1]
+        _expect(found == len(channels), f"{where} images", expected, f"{found} channels")
+        wrong = (split.labels < 0) | (split.labels >= len(names))
+        _expect_no_rows(f"{where} labels", f"0 to {len(names) - 1}", wrong, "other labels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MedicalDataset(About):
+    """Three splits of one data set, and what a reader must know about it.
+
+    Parameters
+    ----------
+    train, validation, test : Split
+    name, class_names, channel_names, licence, citation, card, official_split
+        As of :class:`About`.
 
     Raises
     ------
@@ -128,24 +161,17 @@ class MedicalDataset:
         identical image stands in two splits.
     """
 
-    name: str
     train: Split
     validation: Split
     test: Split
-    class_names: tuple[str, ...]
-    channel_names: tuple[str, ...]
-    licence: str
-    citation: str
-    card: str
-    official_split: bool = field(default=False, kw_only=True)
 
     def __post_init__(self):
-        shape = self.image_shape
+        expected = f"shape (n, {', '.join(map(str, self.image_shape))})"
         for name, split in self.splits.items():
-            _check_names(f"{self.name}: {name}", split, self.class_names, self.channel_names)
-            expected = f"shape (n, {', '.join(map(str, shape))})"
-            found = f"{split.images.shape}"
-            _expect(split.images.shape[1:] == shape, f"{self.name}: {name} images", expected, found)
+            self._check(f"{self.name}: {name}", split)
+            found = split.images.shape
+            right = found[1:] == self.image_shape
+            _expect(right, f"{self.name}: {name} images", expected, f"{found}")
         self._check_disjoint("subject", [split.subjects for split in self.splits.values()])
         hashes = [image_hashes(split.images) for split in self.splits.values()]
         self._check_disjoint("identical image", hashes)
@@ -171,10 +197,10 @@ class MedicalDataset:
 
     def _check_disjoint(self, what: str, keys: list[np.ndarray]) -> None:
         """Refuse, or warn of, keys that stand in two splits."""
-        members = [
-            pd.DataFrame({"key": key, "split": name, "image": _image_names(split)})
-            for (name, split), key in zip(self.splits.items(), keys, strict=True)
-        ]
+        members = []
+        for (name, split), key in zip(self.splits.items(), keys, strict=True):
+            images = split.table.get("image", [f"row {row}" for row in range(len(split))])
+            members.append(pd.DataFrame({"key": key, "split": name, "image": images}))
         members = pd.concat(members)
         shared = members[members.groupby("key")["split"].transform("nunique") > 1]
         if shared.empty:
@@ -192,13 +218,12 @@ class MedicalDataset:
             )
 
 
-@dataclass(frozen=True)
-class Images:
+@dataclass(frozen=True, kw_only=True)
+class Images(About):
     """Everything that was read from one source, not split yet.
 
     Parameters
     ----------
-    name : str
     all : Split
         Every image.
     groups : ndarray of str, shape (n,)
@@ -206,23 +231,16 @@ class Images:
         or, where subjects are not known, images that look alike.
     given_split : ndarray of str, shape (n,), or None
         "train", "validation" or "test", where the source says it.
-    class_names, channel_names, licence, citation, card, official_split
-        As of :class:`MedicalDataset`.
+    name, class_names, channel_names, licence, citation, card, official_split
+        As of :class:`About`.
     """
 
-    name: str
     all: Split
     groups: np.ndarray
     given_split: np.ndarray | None
-    class_names: tuple[str, ...]
-    channel_names: tuple[str, ...]
-    licence: str
-    citation: str
-    card: str
-    official_split: bool = field(default=False, kw_only=True)
 
     def __post_init__(self):
-        _check_names(self.name, self.all, self.class_names, self.channel_names)
+        self._check(self.name, self.all)
 
     def split(self, seed: int = 0) -> MedicalDataset:
         """Split as the source says, else by groups: 70, 15 and 15 %, see ``split_by_subject``.
@@ -237,20 +255,13 @@ class Images:
         split_of = self.given_split
         if split_of is None:
             split_of = split_by_subject(self.groups, labels, seed=seed)
+        column = f"{self.name}, column split"
         missing = [name for name in SPLIT_NAMES if name not in split_of]
-        _expect(
-            not missing,
-            f"{self.name}, column split",
-            "train, validation and test",
-            f"no {' and no '.join(missing)}",
-        )
+        _expect(not missing, column, "train, validation and test", f"no {' and no '.join(missing)}")
         untrained = sorted(set(labels) - set(labels[split_of == "train"]))
-        expected = "images of every class in train"
-        _expect(not untrained, f"{self.name}, column split", expected, f"no {some(untrained)}")
-        return MedicalDataset(
-            **{name: self.all.take(np.flatnonzero(split_of == name)) for name in SPLIT_NAMES},
-            **{fact: getattr(self, fact) for fact in _FACTS},
-        )
+        _expect(not untrained, column, "images of every class in train", f"no {some(untrained)}")
+        splits = {name: self.all.take(np.flatnonzero(split_of == name)) for name in SPLIT_NAMES}
+        return MedicalDataset(**splits, **self.about)
 
 
 def join_splits(dataset: MedicalDataset) -> Images:
@@ -266,7 +277,7 @@ def join_splits(dataset: MedicalDataset) -> Images:
         all=Split(**joined, table=table),
         groups=joined["subjects"][groups],
         given_split=np.repeat(SPLIT_NAMES, [len(split) for split in splits]),
-        **{fact: getattr(dataset, fact) for fact in _FACTS},
+        **dataset.about,
     )
 
 
@@ -318,18 +329,6 @@ def some(things: Iterable[object]) -> str:
     return "; ".join(things[:SHOWN]) + more
 
 
-def _check_names(
-    where: str, split: Split, class_names: tuple[str, ...], channel_names: tuple[str, ...]
-) -> None:
-    different = len(set(class_names)) == len(class_names) >= 2
-    _expect(different, f"{where} class_names", "two or more different names", f"{class_names}")
-    channels = split.images.shape[-1]
-    expected = f"one channel for each of {channel_names}"
-    _expect(channels == len(channel_names), f"{where} images", expected, f"{channels} channels")
-    wrong = (split.labels < 0) | (split.labels >= len(class_names))
-    _expect_no_rows(f"{where} labels", f"0 to {len(class_names) - 1}", wrong, "other labels")
-
-
 def _ranges(arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = arrays.reshape(len(arrays), -1)
     return flat.min(axis=1), flat.max(axis=1)
@@ -342,11 +341,6 @@ def _are_boxes(boxes: np.ndarray | None, size: tuple[int, ...]) -> bool:
         return False
     first, last = boxes[:, :2], boxes[:, 2:]
     return bool(((first >= 0) & (first < last) & (last <= size)).all())
-
-
-def _image_names(split: Split) -> list[str]:
-    rows = [f"row {row}" for row in range(len(split))]
-    return list(split.table["image"].astype(str)) if "image" in split.table else rows
 
 
 def _expect(condition: bool, subject: str, expected: str, found: str) -> None:

@@ -490,17 +490,17 @@ def test_columns_that_are_not_there(make):
     table.to_csv(path, index=False, sep=";")
     _fails(path, "'image;label'", "Separate the columns with commas")
     path.write_text("")
-    _fails(path, "an empty file")
+    _fails(path, "No columns")
     path.write_text("image,label\n")
     _fails(path, "no rows")
     path.write_text("image,label,Label\na,b,c\n")
     _fails(path, "each column once", "label twice")
     path.write_text("image,label\na,b\nc,d,e\n")
-    _fails(path, "a table separated by commas", "line 3")
+    _fails(path, "separated by commas", "line 3")
     path.write_text("image,label\na, left.png,ill\n")
-    _fails(path, "a table separated by commas")
+    _fails(path, "separated by commas")
     path.write_bytes("image,label\nm\u00fcller.png,ill\n".encode("latin-1"))
-    _fails(path, "text in UTF-8")
+    _fails(path, "a table in UTF-8")
 
 
 def test_tables_as_spreadsheets_write_them(make):
@@ -565,7 +565,7 @@ def test_many_missing_files_are_counted(make, tmp_path):
 def test_one_bad_file_is_named(make, tmp_path):
     path = make(24)
     (tmp_path / "07.png").write_text("not an image")
-    _fails(path, str(tmp_path / "07.png"), "found text")
+    _fails(path, str(tmp_path / "07.png"), "a file that begins with b'not '")
 
 
 def test_several_bad_files_give_one_error(make, tmp_path):

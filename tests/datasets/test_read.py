@@ -43,7 +43,7 @@ def make(tmp_path):
 
 def read_for(data, **options):
     given = {"class_names": NETWORK, "image_size": 16, "channels": 1, "merge": MERGE} | options
-    return datasets.read_for(data, **given)
+    return datasets.read(data, **given)
 
 
 def test_external_images_that_are_all_of_the_test_split_are_read(make):

@@ -137,14 +137,15 @@ def test_a_wrong_answer_is_told_what_is_wrong(exercise, answer, hint):
 def patients() -> MedicalDataset:
     """One image of each of 60 patients; what matters is that all images differ."""
     rng = np.random.default_rng(0)
-    splits = []
+    splits = {}
     for name, n in (("train", 50), ("validation", 5), ("test", 5)):
         subjects = np.array([f"{name}-{number}" for number in range(n)])
         images = rng.random((n, 24, 24, 1), dtype=np.float32)
         table = pd.DataFrame({"age": rng.uniform(20, 80, n)})
-        splits.append(Split(images, np.arange(n) % 2, None, None, subjects, table))
-    texts = {"licence": "", "citation": "", "card": ""}
-    return MedicalDataset("noise", *splits, ("normal", "tumour"), ("grey",), **texts)
+        splits[name] = Split(images, np.arange(n) % 2, None, None, subjects, table)
+    texts = {"name": "noise", "licence": "", "citation": "", "card": ""}
+    names = {"class_names": ("normal", "tumour"), "channel_names": ("grey",)}
+    return MedicalDataset(**splits, **names, **texts)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
