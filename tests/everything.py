@@ -75,6 +75,13 @@ def other_parameters():
     yield "04" if list((ROOT / "lessons").glob("04_*.py")) else "05", ["-p", f"seed={other_seed}"]
 
 
+def known_studies():
+    """Studies whose data is here, and how many of their models are trained again, cheapest first."""
+    yield "learning_curve", "2"
+    if os.environ.get("MEDLIB_DATA"):
+        yield "public_benchmark", "1"
+
+
 def own_folder(folder):
     """Two sub-folders of pictures, as a reader may have them; the parameters that name them."""
     cohort = simulate_cohort(60, slices_per_subject=1, image_size=32, workers=1)
@@ -82,7 +89,7 @@ def own_folder(folder):
         path = Path(folder, "tumour" if mask.any() else "normal", f"{row:02d}.png")
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path)
-    return ["-p", f"dataset={folder}", "-p", "image_size=32", "-p", "epochs=2"]
+    return ["-p", f"dataset={folder}", "-p", "image_size=32", "-p", "steps=4"]
 
 
 step("ruff check", [sys.executable, "-m", "ruff", "check", "."], cwd=ROOT)
@@ -94,6 +101,9 @@ with ThreadPoolExecutor(2) as pool:
     list(pool.map(nbval, sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))))
 for lesson, parameters in other_parameters():
     step(f"lesson {lesson} {' '.join(parameters)}", [*COURSE, "run", lesson, *parameters], cwd=ROOT)
+for study, n_records in known_studies():
+    check = [*COURSE, "study", study, "--check", n_records]
+    step(f"study {study}, {n_records} records again", check, cwd=ROOT)
 with tempfile.TemporaryDirectory() as own:
     step("lesson 05 on a reader's folder", [*COURSE, "run", "05", *own_folder(own)], cwd=ROOT)
 

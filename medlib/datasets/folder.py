@@ -197,7 +197,7 @@ class _Loaded:
     """One image as it will be in the data set, and what is needed to put it there."""
 
     pixels: np.ndarray
-    mask: np.ndarray | None
+    masks: list[np.ndarray]
     fingerprint: Fingerprint
     facts: dict
 
@@ -246,8 +246,7 @@ def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> 
             raise DataError(str(mask_path), expected=expected, found=_size(mask.shape))
         masks.append(mask[index] if mask.ndim == 3 else mask)
     spacing = _spacing(image)
-    if masks:
-        mask = fit_to_square(np.max(masks, axis=0), image_size, spacing_mm=spacing)
+    masks = [fit_to_square(mask, image_size, spacing_mm=spacing) for mask in masks]
     height, width = scaled.shape[:2]
     pixel = np.nan
     if image.spacing_mm is not None:
@@ -261,7 +260,7 @@ def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> 
         "column_spacing_mm": pixel,
     }
     pixels = fit_to_square(scaled, image_size, spacing_mm=spacing)
-    return _Loaded(pixels, mask if masks else None, fingerprint(scaled), facts)
+    return _Loaded(pixels, masks, fingerprint(scaled), facts)
 
 
 def _middle_frame(file: ImageFile) -> tuple[ImageFile, int]:
@@ -331,19 +330,20 @@ def _assemble(
 def _masks_and_boxes(
     loaded: list[_Loaded], labels: pd.Series
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """All masks, and the boxes around their lesions; none if there is no mask at all."""
-    if all(each.mask is None for each in loaded):
+    """All masks, and the boxes around their lesions; none if there is no mask at all.
+
+    Lesions in files of their own stay separate, also where they touch.
+    """
+    if not any(each.masks for each in loaded):
         return None, None
-    masks = np.full((len(loaded), *loaded[0].pixels.shape[:2]), -1, dtype=np.int8)
+    shape = loaded[0].pixels.shape[:2]
+    masks = np.full((len(loaded), *shape), -1, dtype=np.int8)
     boxes = np.empty(len(loaded), dtype=object)
     for row, (each, label) in enumerate(zip(loaded, labels, strict=True)):
-        if each.mask is not None:
-            masks[row] = each.mask
-        elif is_absence(label):
-            masks[row] = 0
-        else:
-            continue
-        boxes[row] = boxes_from_mask(masks[row])
+        known = each.masks or ([np.zeros(shape, np.int8)] if is_absence(label) else [])
+        if known:
+            masks[row] = np.max(known, axis=0)
+            boxes[row] = np.concatenate([boxes_from_mask(mask) for mask in known])
     return masks, boxes
 
 

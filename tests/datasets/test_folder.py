@@ -238,6 +238,21 @@ def test_nobody_looked_is_not_nothing_there(make, tmp_path):
     assert [None if b is None else len(b) for b in images.all.boxes] == [0, 2, 0, 0] + [0, None] * 4
 
 
+def test_lesions_in_files_of_their_own_stay_separate_where_they_touch(tmp_path):
+    for number in range(12):
+        folder = tmp_path / ("ill" if number % 2 else "healthy")
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(tissue(number)).save(folder / f"{number}.png")
+    for name, columns in (("1_mask.png", slice(5, 15)), ("1_mask_1.png", slice(15, 30))):
+        inside = np.zeros(tissue(1).shape[:2], np.uint8)
+        inside[10:20, columns] = 255
+        Image.fromarray(inside).save(tmp_path / "ill" / name)
+    everything = datasets.read_folder(tmp_path, image_size=50).all
+    row = list(everything.table["image"]).index("ill/1.png")
+    assert len(everything.boxes[row]) == 2
+    assert everything.masks[row].max() == 1
+
+
 @pytest.mark.parametrize("brightness", [3, 100])
 def test_a_photograph_is_not_a_mask(make, tmp_path, brightness):
     path = make(12, mask=["", "m.png"] + [""] * 10)
