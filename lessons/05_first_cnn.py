@@ -362,13 +362,14 @@ for size in (64, 224):
     print(f"{size:3d} px: {(side**2 * 128 + 1) * 128:>10,} weights in the first dense layer")
 
 # %% [markdown]
-# Nearly nineteen times as many: eleven million weights for a few hundred patients, each tied to one *place* in the picture. But a tumour may sit anywhere. So our network is built differently:
+# Nearly nineteen times as many: eleven million weights for a few hundred patients, each tied to one *place* in the picture.
+# But a tumour may sit anywhere. So our network is built differently:
 #
 # - three blocks of two convolutions, 16, 32 and 64 channels wide; the first convolution moves in steps of two pixels
 #   (its **stride**) where pictures are large, and max pooling halves the map between blocks;
 # - after each convolution **batch normalisation**: over the images of a batch, each channel is standardised, then scaled
 #   and shifted by two learnt numbers. For prediction it uses running means of what it saw in training. It keeps the
-#   numbers in a deep network in a range in which they can learn (Ioffe and Szegedy 2015; lesson 15);
+#   numbers in a deep network in a range in which they can learn (Ioffe and Szegedy 2015; lesson 12);
 # - at the end **global average pooling**: the mean of each channel over all places. 64 numbers are left, whatever the size
 #   of the picture, and the last layer has 65 weights;
 # - in front a layer that mirrors each training image left to right or not, by chance: a mirrored tumour is still a
@@ -426,7 +427,7 @@ print(f"{network.count_params():,} weights, those of the batch normalisations in
 #
 # A **batch** of 32 training images gives one step: predict, compare with the labels by binary cross-entropy, move each
 # weight a little against its gradient. The optimiser is AdamW (Loshchilov and Hutter 2019), which gives each weight a
-# step size of its own (lesson 15). The overall step size, the **learning rate** $\eta$, rises during the first fifth of
+# step size of its own (lesson 12). The overall step size, the **learning rate** $\eta$, rises during the first fifth of
 # all $T$ steps, because the first gradients are those of random weights; then it falls along a cosine,
 #
 # $$\eta_t = \tfrac{1}{2}\, \eta_{\max} \Big( 1 + \cos \frac{\pi\, (t - w)}{T - w} \Big), \qquad t \ge w = T / 5,$$
@@ -434,7 +435,8 @@ print(f"{network.count_params():,} weights, those of the batch normalisations in
 # so that the last steps only settle what was found.
 
 # %%
-steps_per_epoch = len(train) // 32
+batch = min(32, len(train))
+steps_per_epoch = len(train) // batch
 epochs = max(1, round(steps / steps_per_epoch))
 total, rising = epochs * steps_per_epoch, epochs * steps_per_epoch // 5
 rate = keras.optimizers.schedules.CosineDecay(
@@ -456,15 +458,14 @@ def batches(seed):
     """Batches without end, a new order of the images in each epoch."""
     generator = np.random.default_rng(seed)
     while True:
-        order = generator.permutation(len(train))[: 32 * steps_per_epoch]
-        for rows in order.reshape(-1, 32):
+        order = generator.permutation(len(train))[: batch * steps_per_epoch]
+        for rows in order.reshape(-1, batch):
             yield train.images[rows], train.labels[rows]
 
 
 # %% [markdown]
-# After each epoch loss and AUC are measured on the validation patients.
-# (The AUC, lesson 03, is the probability that a random image of class 1 gets a higher score than a random one of class
-# 0.)
+# After each epoch, loss and AUC are measured on the validation patients. (The AUC, lesson 03, is the probability that a
+# random image of class 1 gets a higher score than a random one of class 0.)
 #
 # > **Predict** A network that always answers 1/2 has a loss of $-\log \tfrac12 = 0.693$. Where will the validation loss
 # > stand after the first epoch, while the learning rate is at its height?
