@@ -25,10 +25,9 @@ import json
 import math
 import os
 import re
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
 
 from medlib import files
 from medlib.errors import LedgerError, UsageError
@@ -142,16 +141,10 @@ def say(template: str, **values) -> None:
 
     Raises
     ------
-    UsageError
-        If a name in the template is neither given nor recorded, or its format does not fit.
+    KeyError
+        If a name in the template is neither given nor recorded.
     """
-    try:
-        text = template.format_map(_recorded | values)
-    except KeyError as error:
-        known = ", ".join(sorted(_recorded | values)) or "nothing"
-        raise UsageError(f"say(...): {{{error.args[0]}}}", expected=f"one of: {known}") from None
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise UsageError("say(...)", found=f"{error} in {template!r}") from None
+    text = template.format_map(_recorded | values)
     show({"text/markdown": text}, text)
 
 
@@ -192,25 +185,12 @@ def bands(path: Path | None = None) -> dict[str, Band]:
     -------
     dict of str to Band
         While a lesson is being calibrated (``MEDLIB_CALIBRATE`` is set) there are none.
-
-    Raises
-    ------
-    LedgerError
-        If the file is damaged.
     """
     path = path or ledger_path()
     if path is None or os.environ.get("MEDLIB_CALIBRATE"):
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Band(**entry) for name, entry in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise LedgerError(
-            str(path),
-            expected="the JSON that `course calibrate` writes",
-            found=str(error),
-            advice="Take the committed file: git checkout results/ledger.json",
-        ) from None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {name: Band(**entry) for name, entry in content.items()}
 
 
 def calibrate(
@@ -225,7 +205,7 @@ def calibrate(
     Parameters
     ----------
     values : list of float
-        One for each seed.
+        One for each seed, three or more: fewer say nothing about spread.
     seeds : list of int
     parameters : dict
         The lesson's parameters; the seed is left out.
@@ -235,30 +215,19 @@ def calibrate(
     Returns
     -------
     Band
-
-    Raises
-    ------
-    UsageError
-        With fewer than three values: they say nothing about spread.
     """
     from scipy.stats import t
 
-    if len(values) < 3:
-        raise UsageError("seeds", expected="three or more", found=f"{len(values)}")
-    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    mean, sd = statistics.mean(values), statistics.stdev(values)
     exact = max(values) == min(values)
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    half = quantile * sd * math.sqrt(1 + 1 / len(values))
     if exact:
-        mean, sd = float(values[0]), 0.0
         half = EXACT_TOLERANCE * abs(mean)
-    else:
-        half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * sd
-        half *= math.sqrt(1 + 1 / len(values))
-    low, high = mean - half, mean + half
-    if limits:
-        low, high = max(low, limits[0]), min(high, limits[1])
+    lowest, highest = limits or (-math.inf, math.inf)
     return Band(
-        low=min(low, min(values)),
-        high=max(high, max(values)),
+        low=min(max(mean - half, lowest), *values),
+        high=max(min(mean + half, highest), *values),
         mean=mean,
         sd=sd,
         n=len(values),
@@ -284,9 +253,11 @@ def weakness(band: Band, limits: tuple[float, float] | None, chance: float | Non
         Empty if the band does not hold chance level and spans at most a third of what is possible.
     """
     found = f"{band.low:.4g} to {band.high:.4g}"
-    if not band.exact and chance is not None and chance in band:
+    if band.exact:
+        return ""
+    if chance is not None and chance in band:
         return f"{found} holds {chance:.4g}, which is chance level"
-    if not band.exact and limits and band.high - band.low > (limits[1] - limits[0]) / 3:
+    if limits and band.high - band.low > (limits[1] - limits[0]) / 3:
         return f"{found} is more than a third of {limits[0]:g} to {limits[1]:g}"
     return ""
 
@@ -341,11 +312,7 @@ def _comparison(band: Band | None, comparable: bool) -> str:
 
 def _plain(parameters: dict) -> dict:
     """Return the parameters as JSON gives them back: tuples are lists, NumPy numbers numbers."""
-    try:
-        return json.loads(json.dumps(parameters, default=lambda value: value.item()))
-    except AttributeError as error:
-        expected = "numbers, texts and lists of them"
-        raise UsageError("record(parameters=...)", expected=expected, found=f"{error}") from None
+    return json.loads(json.dumps(parameters, default=lambda value: value.item()))
 
 
 def _without_seed(parameters: dict) -> dict:
