@@ -21,8 +21,10 @@ from pathlib import Path
 from medlib.errors import UsageError
 
 BADGES = (
-    "[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
-    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
+    "[![Open in Binder](https://mybinder.org/badge_logo.svg)]"
+    "(https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{target}) "
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/{repository}/blob/main/{target})"
 )
 INSTALL_HERE = """\
 try:
@@ -115,23 +117,20 @@ class Lesson:
         """Return the names and defaults in the cell tagged ``parameters``."""
         found = {}
         for cell in _cells(self.path).cells:
-            if "parameters" not in _tags(cell):
-                continue
-            for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    found[node.targets[0].id] = ast.literal_eval(node.value)
+            if "parameters" in _tags(cell):
+                for assignment in ast.parse(cell.source).body:
+                    found[assignment.targets[0].id] = ast.literal_eval(assignment.value)
         return found
 
     def _stamp(self, notebook, path: Path) -> None:
         repository = launch_repository(self.root)
         target = path.relative_to(self.root).as_posix()
+        install = INSTALL_ANYWHERE if repository else INSTALL_HERE
         for cell in notebook.cells:
             if "install" in _tags(cell):
-                cell.source = INSTALL_HERE
-                if repository:
-                    cell.source = INSTALL_ANYWHERE.format(repository=repository)
-        first = notebook.cells[0] if notebook.cells else None
-        if repository and first is not None and first.cell_type == "markdown":
+                cell.source = install.format(repository=repository)
+        first = notebook.cells[0]
+        if repository and first.cell_type == "markdown":
             title, _, rest = first.source.partition("\n")
             first.source = f"{title}\n\n{badges(repository, target)}\n{rest}".rstrip()
 
@@ -146,16 +145,13 @@ def badges(repository: str, target: str) -> str:
     target : str
         The notebook's path in the repository.
     """
-    return BADGES.format(
-        binder=f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{target}",
-        colab=f"https://colab.research.google.com/github/{repository}/blob/main/{target}",
-    )
+    return BADGES.format(repository=repository, target=target)
 
 
 def launch_repository(root: Path) -> str:
     """Return "owner/name" from ``[tool.medlib] repository`` in pyproject.toml, or ""."""
     content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    return content.get("tool", {}).get("medlib", {}).get("repository", "")
+    return content["tool"]["medlib"]["repository"]
 
 
 def repository_root(start: Path | None = None) -> Path:
@@ -173,11 +169,11 @@ def repository_root(start: Path | None = None) -> Path:
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
-        if (folder / "lessons").is_dir() and _is_course(folder / "pyproject.toml"):
+        if _sources(folder) and (folder / "pyproject.toml").is_file():
             return folder
     raise UsageError(
         f"{start}",
-        expected="the course's folder, with lessons/ and pyproject.toml, here or above",
+        expected="the course's folder, with lessons/NN_topic.py and pyproject.toml, here or above",
         advice="The lessons are not part of the installed package: clone the repository",
     )
 
@@ -197,9 +193,7 @@ def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
     UsageError
         If there is no such lesson.
     """
-    lessons = [Lesson(path) for path in sorted((root / "lessons").glob("[0-9][0-9]_*.py"))]
-    if not lessons:
-        raise UsageError(f"{root / 'lessons'}", expected="NN_topic.py", found="no lesson")
+    lessons = [Lesson(path) for path in _sources(root)]
     known = {}
     for lesson in lessons:
         known |= dict.fromkeys([lesson.name, lesson.number, str(int(lesson.number))], lesson)
@@ -209,22 +203,17 @@ def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
     return list(dict.fromkeys(known[number] for number in numbers)) if numbers else lessons
 
 
+def _sources(root: Path) -> list[Path]:
+    return sorted((root / "lessons").glob("[0-9][0-9]_*.py"))
+
+
 def _cells(path: Path):
     import jupytext
 
-    try:
-        notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            str(path), expected="a script in percent format", found=str(error)
-        ) from None
+    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata.clear()
     return notebook
 
 
 def _tags(cell) -> list[str]:
     return cell.metadata.get("tags", [])
-
-
-def _is_course(path: Path) -> bool:
-    return path.is_file() and 'name = "medlib"' in path.read_text(encoding="utf-8")

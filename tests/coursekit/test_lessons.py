@@ -154,7 +154,7 @@ def _plant_error(notebook):
     ("spoil", "found"),
     [
         (_edit_source, "cell 4 is not what lessons/90_noise.py gives"),
-        (_spoil(lambda notebook: notebook.cells.pop()), "11 cells instead of 12"),
+        (_spoil(lambda notebook: notebook.cells.pop()), "cell 12 is not what"),
         (_spoil(_unexecute), "not executed"),
         (_spoil(_plant_error), "holds an error"),
         (lambda course: (course / "notebooks/90_noise.ipynb").unlink(), "not there"),
