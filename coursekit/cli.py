@@ -1,5 +1,6 @@
 """The ``course`` command: argument parsing and printing, nothing else."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -116,7 +117,6 @@ def study(
 ) -> None:
     """Run what is missing of a study, and write results/studies/NAME.json."""
     from coursekit import studies
-    from coursekit.source import repository_root
     from medlib.errors import UsageError
 
     if (backend, bool(scheduler)) not in (("processes", False), ("dask", True)):
@@ -131,7 +131,12 @@ def study(
 
 def main() -> None:
     """Run the command; exit codes as those of ``medlib``."""
-    run_app(app, "course")
+    try:
+        run_app(app, "course")
+    except SystemExit as end:
+        if end.code == 130:  # Typer turns Ctrl-C into this code without a word
+            print("course: interrupted", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
 import psutil
 from nbformat.v4 import new_code_cell
 
@@ -21,11 +22,11 @@ TIMEOUT_SECONDS = 300  # a cell
 SAMPLING_SECONDS = 0.2
 # TensorFlow's C++ side writes these to the error stream before it can be told to be silent.
 LOG_NOISE = re.compile(
-    r"^(WARNING: All log messages before absl::InitializeLog|"
+    r"(?m)^(WARNING: All log messages before absl::InitializeLog|"
     r"[IWEF]\d{4} \d\d:\d\d|"
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] |"
     r"To enable the following instructions:|"
-    r"\s*$)"
+    r"[ \t]*$).*\n?"
 )
 
 
@@ -226,19 +227,13 @@ def expect_no_failures(executions: list[Execution], advice: str = "") -> None:
 
 def clean_outputs(notebook) -> None:
     """Take out of an executed notebook what changes without meaning: logs, times, versions."""
-    notebook.metadata.clear()
-    notebook.metadata.update(METADATA)
+    notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        kept = []
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream" and output.name == "stderr":
-                lines = output.text.splitlines(keepends=True)
-                output.text = "".join(line for line in lines if not LOG_NOISE.match(line))
-            if output.output_type != "stream" or output.text:
-                kept.append(output)
         if cell.cell_type == "code":
-            cell.outputs = kept
+            for output in cell.outputs:
+                if output.get("name") == "stderr":
+                    output.text = LOG_NOISE.sub("", output.text)
+            cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
 
 
 def _high_water_mark_megabytes(pid: int) -> float:

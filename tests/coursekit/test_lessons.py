@@ -322,13 +322,9 @@ def test_run_replaces_parameters_in_the_source(course):
     assert records["90/error"]["parameters"] == {"scans": 4, "seed": 0}
 
 
-@pytest.mark.parametrize(
-    ("parameters", "match"),
-    [({"epochs": 3}, "scans=16, seed=0"), ({"scans": "many"}, "a value like 16")],
-)
-def test_run_refuses_parameters_the_lesson_does_not_have(course, parameters, match):
-    with pytest.raises(UsageError, match=match):
-        execute.execute_lessons(source.find(course), parameters=parameters)
+def test_run_refuses_parameters_the_lesson_does_not_have(course):
+    with pytest.raises(UsageError, match="scans=16, seed=0"):
+        execute.execute_lessons(source.find(course), parameters={"epochs": 3})
     assert not (course / "runs").exists()
 
 
@@ -454,7 +450,7 @@ def test_interrupt_ends_the_kernels(course, command):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Traceback" not in stderr
+    assert stderr == "course: interrupted\n"
     assert psutil.wait_procs(family, timeout=5)[1] == []
     assert list(course.glob("runs/*/index.html")) or command == "build"
     assert not list(course.glob("notebooks/9[234]*"))
