@@ -63,10 +63,10 @@ class Execution:
 
     def __post_init__(self) -> None:
         self.notebook = self.lesson.read(solved=self.solved)
-        tags = [cell.metadata.get("tags", []) for cell in self.notebook.cells]
         if self.parameters:  # as papermill does
             lines = "\n".join(f"{name} = {value!r}" for name, value in self.parameters.items())
             injected = new_code_cell(lines, metadata={"tags": ["injected-parameters"]})
+            tags = [cell.metadata.get("tags", []) for cell in self.notebook.cells]
             position = next(i for i, cell_tags in enumerate(tags) if "parameters" in cell_tags)
             self.notebook.cells.insert(position + 1, injected)
 
@@ -101,7 +101,6 @@ class Execution:
 
         def started(**_) -> None:
             self._kernel = psutil.Process(client.km.provisioner.pid)
-            self._family = {self._kernel}
 
         def executed(**_) -> None:
             self.cells_done += 1
@@ -111,7 +110,6 @@ class Execution:
         client = NotebookClient(
             self.notebook,
             timeout=timeout,
-            kernel_name="python3",
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": str(folder)}},

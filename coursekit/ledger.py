@@ -111,21 +111,24 @@ def record(
         expected = f"a number from {low:g} to {high:g}" if limits else "a finite number"
         raise LedgerError(name, expected=expected, found=f"{number:g}")
     parameters = _plain(parameters)
-    band = bands().get(name)
-    comparable = band is not None and band.parameters == _without_seed(parameters)
+    known = bands().get(name)
+    band = known if known and known.parameters == _without_seed(parameters) else None
+    if band:
+        comparison = f"band {band.low:.4g} to {band.high:.4g}, {band.n} seeds"
+    elif known:
+        comparison = "no band for these parameters"
+    else:
+        comparison = "no band yet" if ledger_path() else "no band here"
     _recorded[name.split("/")[1]] = number
     content = {"name": name, "value": number, "parameters": parameters}
     content |= {"limits": list(limits) if limits else None, "chance": chance}
-    content["band"] = [band.low, band.high] if comparable else None
-    show({RECORD_MIME: content}, f"{name} = {number:.4g} ({_comparison(band, comparable)})")
-    if comparable and number not in band:
-        raise LedgerError(
-            name,
-            expected=f"{band.low:.4g} to {band.high:.4g}, as {band.n} seeds gave",
-            found=f"{number:.4g}",
-            advice="If the change is meant, calibrate the lesson again and say why in the commit: "
-            f"course calibrate {name[:2]}",
-        )
+    content["band"] = [band.low, band.high] if band else None
+    show({RECORD_MIME: content}, f"{name} = {number:.4g} ({comparison})")
+    if band and number not in band:
+        expected = f"{band.low:.4g} to {band.high:.4g}, as {band.n} seeds gave"
+        advice = "If the change is meant, calibrate the lesson again and say why in the commit: "
+        advice += f"course calibrate {name[:2]}"
+        raise LedgerError(name, expected=expected, found=f"{number:.4g}", advice=advice)
 
 
 def say(template: str, **values) -> None:
@@ -293,21 +296,9 @@ def records_in(notebook) -> dict[str, dict]:
     dict of str to dict
         By name: ``name``, ``value``, ``parameters``, ``limits``, ``chance``, ``band``.
     """
-    found = {}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            content = output.get("data", {}).get(RECORD_MIME)
-            if content:
-                found[content["name"]] = content
-    return found
-
-
-def _comparison(band: Band | None, comparable: bool) -> str:
-    if comparable:
-        return f"band {band.low:.4g} to {band.high:.4g}, {band.n} seeds"
-    if band is not None:
-        return "no band for these parameters"
-    return "no band yet" if ledger_path() else "no band here"
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    contents = (output.get("data", {}).get(RECORD_MIME) for output in outputs)
+    return {content["name"]: content for content in contents if content}
 
 
 def _plain(parameters: dict) -> dict:

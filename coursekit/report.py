@@ -23,14 +23,10 @@ def write_page(execution: Execution, folder: Path) -> None:
     """
     from nbconvert import HTMLExporter
 
-    class Exporter(HTMLExporter):
-        @jinja2.pass_context
-        def markdown2html(self, context, source):
-            return markdown_with_mathml(source)
-
     nbformat.write(execution.notebook, folder / f"{execution.name}.ipynb")
     template = (TEMPLATES / "lesson.html.j2").read_text(encoding="utf-8")
-    page, _ = Exporter(raw_template=template).from_notebook_node(
+    exporter = HTMLExporter(raw_template=template, filters={"markdown2html": markdown_with_mathml})
+    page, _ = exporter.from_notebook_node(
         execution.notebook, resources={"metadata": {"name": execution.name}}
     )
     (folder / f"{execution.name}.html").write_text(page, encoding="utf-8")

@@ -194,13 +194,14 @@ def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
         If there is no such lesson.
     """
     lessons = [Lesson(path) for path in _sources(root)]
-    known = {}
-    for lesson in lessons:
-        known |= dict.fromkeys([lesson.name, lesson.number, str(int(lesson.number))], lesson)
-    for number in set(numbers or []) - set(known):
-        expected = f"one of {', '.join(lesson.number for lesson in lessons)}"
-        raise UsageError(f"lesson {number!r}", expected=expected, found="no such lesson")
-    return list(dict.fromkeys(known[number] for number in numbers)) if numbers else lessons
+    chosen = []
+    for number in numbers or []:
+        found = [lesson for lesson in lessons if number.zfill(2) in (lesson.number, lesson.name)]
+        if not found:
+            expected = f"one of {', '.join(lesson.number for lesson in lessons)}"
+            raise UsageError(f"lesson {number!r}", expected=expected, found="no such lesson")
+        chosen += found if found[0] not in chosen else []
+    return chosen or lessons
 
 
 def _sources(root: Path) -> list[Path]:

@@ -475,12 +475,15 @@ def _on_cluster(experiment: Callable, configs: list[dict], scheduler: str) -> It
         address = get_address_host_port(scheduler)
         socket.create_connection(address, timeout=CONNECT_SECONDS).close()
         client = Client(scheduler, timeout=CONNECT_SECONDS)
-        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except (ImportError, OSError, ValueError) as error:
         expected = "dask and distributed installed, and a running cluster, like tcp://host:8786"
         raise UsageError(f"scheduler {scheduler}", expected=expected, found=repr(error)) from None
     with client:
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         threads = client.nthreads().values()  # of each worker
+        if not threads:
+            raise UsageError(f"scheduler {scheduler}", expected="workers", found="none")
         run = partial(_run_one, experiment, min(threads))
         # No list of the futures is kept: what nobody refers to is not run again if a worker dies.
         for future in as_completed(client.map(run, configs, pure=False)):

@@ -250,7 +250,7 @@ def test_processor_seconds_are_those_of_the_kernel_and_its_children(course):
     execution = kernels.Execution(lesson, "busy")
     kernels.execute_all([execution], course / "runs")
     assert execution.status == "done"
-    assert 3 <= execution.cpu_seconds < 6
+    assert 2.9 <= execution.cpu_seconds < 6  # the system counts in hundredths of a second
     assert execution.cells_done == execution.cells == 2
 
 
