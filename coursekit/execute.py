@@ -1,9 +1,7 @@
 """Execute lessons with other parameters or seeds; what comes of it stands in ``runs/<time>/``."""
 
 import ast
-import contextlib
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -104,13 +102,10 @@ def calibrate(
         if reason := ledger.weakness(bands[name], limits, content["chance"]):
             weak.append(f"{name}: {reason}")
     if weak:
-        raise LedgerError(
-            lesson.name,
-            expected="bands that a run could miss",
-            found="; ".join(weak),
-            advice="Make the measurement steadier, with more training or patients, or record "
-            "another number. The ledger is as it was",
-        )
+        expected = "bands that a run could miss"
+        advice = "Make the measurement steadier, with more training or patients, or record another "
+        advice += "number. The ledger is as it was"
+        raise LedgerError(lesson.name, expected=expected, found="; ".join(weak), advice=advice)
     ledger.write_bands(lesson.number, bands, lesson.root / "results" / "ledger.json")
     return bands
 
@@ -151,7 +146,8 @@ def _expect_parameters(lesson: Lesson, parameters: dict) -> None:
 
 
 def _execute_with_pages(executions, progress, **options) -> Path:
-    folder = _new_folder(executions[0].lesson.root / "runs")
+    folder = executions[0].lesson.root / "runs" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder.mkdir(parents=True)
     lock = threading.Lock()
 
     def show(execution: Execution) -> None:
@@ -165,13 +161,3 @@ def _execute_with_pages(executions, progress, **options) -> Path:
     execute_all(executions, folder, progress=show, **options)
     expect_no_failures(executions, advice=f"Pages: {folder / 'index.html'}")
     return folder
-
-
-def _new_folder(runs: Path) -> Path:
-    """Return a new folder named by the time; two runs in one second get two folders."""
-    while True:
-        folder = runs / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
-        time.sleep(0.1)

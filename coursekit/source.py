@@ -18,26 +18,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import jinja2
+
 from medlib.errors import UsageError
 
-BADGES = (
-    "[![Open in Binder](https://mybinder.org/badge_logo.svg)]"
-    "(https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{target}) "
-    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-    "(https://colab.research.google.com/github/{repository}/blob/main/{target})"
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=lambda name: name == "index.html.j2",
+    trim_blocks=True,
 )
-INSTALL_HERE = """\
-try:
-    import medlib
-except ModuleNotFoundError as missing:
-    advice = 'medlib is missing. In the folder of the course: pip install -e ".[cpu,course]"'
-    raise ModuleNotFoundError(advice) from missing"""
-INSTALL_ANYWHERE = """\
-try:
-    import medlib
-except ModuleNotFoundError:  # on Colab, for example
-    %pip install --quiet "medlib @ git+https://github.com/{repository}@main"
-    import medlib"""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
@@ -125,10 +114,10 @@ class Lesson:
     def _stamp(self, notebook, path: Path) -> None:
         repository = launch_repository(self.root)
         target = path.relative_to(self.root).as_posix()
-        install = INSTALL_ANYWHERE if repository else INSTALL_HERE
+        install = TEMPLATES.get_template("install.py.j2").render(repository=repository)
         for cell in notebook.cells:
             if "install" in _tags(cell):
-                cell.source = install.format(repository=repository)
+                cell.source = install.strip()
         first = notebook.cells[0]
         if repository and first.cell_type == "markdown":
             title, _, rest = first.source.partition("\n")
@@ -145,7 +134,7 @@ def badges(repository: str, target: str) -> str:
     target : str
         The notebook's path in the repository.
     """
-    return BADGES.format(repository=repository, target=target)
+    return TEMPLATES.get_template("badges.md.j2").render(repository=repository, target=target)
 
 
 def launch_repository(root: Path) -> str:
@@ -171,11 +160,9 @@ def repository_root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
         if _sources(folder) and (folder / "pyproject.toml").is_file():
             return folder
-    raise UsageError(
-        f"{start}",
-        expected="the course's folder, with lessons/NN_topic.py and pyproject.toml, here or above",
-        advice="The lessons are not part of the installed package: clone the repository",
-    )
+    expected = "the course's folder, with lessons/NN_topic.py and pyproject.toml, here or above"
+    advice = "The lessons are not part of the installed package: clone the repository"
+    raise UsageError(f"{start}", expected=expected, advice=advice)
 
 
 def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
