@@ -10,8 +10,6 @@ from coursekit.source import find, repository_root
 from medlib.cli import run_app
 
 app = typer.Typer(
-    name="course",
-    help="Build, execute and prove the lessons of the course.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

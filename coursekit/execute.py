@@ -47,8 +47,7 @@ def execute_lessons(
     for lesson in lessons:
         _expect_parameters(lesson, parameters)
     executions = [Execution(lesson, lesson.name, parameters) for lesson in lessons]
-    folder = _execute_with_pages(executions, progress, **options)
-    return folder / "index.html"
+    return _execute_with_pages(executions, progress, **options)
 
 
 def calibrate(
@@ -160,4 +159,4 @@ def _execute_with_pages(executions, progress, **options) -> Path:
     write_index(executions, folder)
     execute_all(executions, folder, progress=show, **options)
     expect_no_failures(executions, advice=f"Pages: {folder / 'index.html'}")
-    return folder
+    return folder / "index.html"

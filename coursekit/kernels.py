@@ -139,17 +139,15 @@ class Execution:
         """Read the memory and the processor time of the kernel and of all that it started."""
         if self._kernel is None or self.status != "running":
             return
-        try:
+        with contextlib.suppress(psutil.Error):  # one has just ended
             family = [self._kernel, *self._kernel.children(recursive=True)]
             self._family.update(family)
             megabytes = sum(process.memory_info().rss for process in family) / 1e6
             # those of children that have ended are in children_user and children_system
             cpu_seconds = sum(sum(process.cpu_times()[:4]) for process in family)
-        except psutil.Error:  # one has just ended
-            return
-        alone = _high_water_mark_megabytes(self._kernel.pid)
-        self.peak_megabytes = max(self.peak_megabytes, megabytes, alone)
-        self.cpu_seconds = max(self.cpu_seconds, cpu_seconds)
+            alone = _high_water_mark_megabytes(self._kernel.pid)
+            self.peak_megabytes = max(self.peak_megabytes, megabytes, alone)
+            self.cpu_seconds = max(self.cpu_seconds, cpu_seconds)
 
     def kill(self) -> None:
         """End the kernel and all that it started."""

@@ -23,10 +23,10 @@ def write_page(execution: Execution, folder: Path) -> None:
 
     nbformat.write(execution.notebook, folder / f"{execution.name}.ipynb")
     template, _, _ = TEMPLATES.loader.get_source(TEMPLATES, "lesson.html.j2")
-    exporter = HTMLExporter(raw_template=template, filters={"markdown2html": markdown_with_mathml})
-    page, _ = exporter.from_notebook_node(
-        execution.notebook, resources={"metadata": {"name": execution.name}}
-    )
+    filters = {"markdown2html": markdown_with_mathml}
+    exporter = HTMLExporter(raw_template=template, filters=filters)
+    resources = {"metadata": {"name": execution.name}}
+    page, _ = exporter.from_notebook_node(execution.notebook, resources=resources)
     (folder / f"{execution.name}.html").write_text(page, encoding="utf-8")
 
 

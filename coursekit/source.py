@@ -104,12 +104,9 @@ class Lesson:
 
     def parameters(self) -> dict:
         """Return the names and defaults in the cell tagged ``parameters``."""
-        found = {}
-        for cell in _cells(self.path).cells:
-            if "parameters" in _tags(cell):
-                for assignment in ast.parse(cell.source).body:
-                    found[assignment.targets[0].id] = ast.literal_eval(assignment.value)
-        return found
+        cells = [cell for cell in _cells(self.path).cells if "parameters" in _tags(cell)]
+        assignments = [statement for cell in cells for statement in ast.parse(cell.source).body]
+        return {each.targets[0].id: ast.literal_eval(each.value) for each in assignments}
 
     def _stamp(self, notebook, path: Path) -> None:
         repository = launch_repository(self.root)

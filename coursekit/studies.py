@@ -119,10 +119,7 @@ def read_plan(path: str | Path) -> Plan:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}", expected="a study in TOML", found=str(error)) from None
-    given = {}  # with a section's name before its keys
-    for key, value in content.items():
-        section = value if isinstance(value, dict) else {}
-        given |= {f"{key}.{name}": section[name] for name in section} or {key: value}
+    (given,) = pd.json_normalize(content).to_dict("records")  # keys such as "grid.seed"
     rules = _rules(data_key="grid.data" if "grid.data" in given else "data.name")
     names = given.get("grid.data", [given.get("data.name")])
     optional = {"grid.n_train", "training.steps", "training.batch_size"}
@@ -202,7 +199,7 @@ def run_study(
                     advance()
                     minutes = (time.monotonic() - began) / number * (len(missing) - number) / 60
                     spent = f"{record['seconds']:.0f} s, about {minutes:.0f} min to go"
-                    _say(f"{len(done)}/{len(plan.configs)} {key}: {spent}")
+                    print(f"{len(done)}/{len(plan.configs)} {key}: {spent}", file=sys.stderr)
         except MedlibError:
             raise
         except Exception as error:  # a worker or the cluster died; each backend has its own errors
@@ -338,11 +335,10 @@ def table(study: Study) -> pd.DataFrame:
     baseline = next(iter(study.scores))[0]
     rows = []
     for (model, size), scores in study.scores.items():
-        rows.append((size, model, _interval(study, _auc, scores, logit=True)))
+        intervals = {model: _interval(study, _auc, scores, logit=True)}
         if model != baseline:
-            gain = compare(study, model, baseline, at=size)
-            rows.append((size, f"{model} - {baseline}", gain))
-    rows = [(size, what, auc.value, auc.low, auc.high) for size, what, auc in rows]
+            intervals[f"{model} - {baseline}"] = compare(study, model, baseline, at=size)
+        rows += [(size, what, auc.value, auc.low, auc.high) for what, auc in intervals.items()]
     return pd.DataFrame(rows, columns=["n_train", "what", "value", "low", "high"])
 
 
@@ -366,10 +362,6 @@ def _key(config: dict) -> str:
     return "-".join(str(config[name]) for name in ("data", "model", "n_train", "seed"))
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def _finished(plan: Plan) -> dict[str, dict]:
     """Return the sound records of a plan, gathered or not; say which have to be run again."""
     configs = {_key(config): config for config in plan.configs}
@@ -378,14 +370,14 @@ def _finished(plan: Plan) -> dict[str, dict]:
         try:
             records = _read(path)["records"] if path.is_file() else []
         except LedgerError as error:
-            _say(f"{error}; run again")
+            print(f"{error}; run again", file=sys.stderr)
             continue
         for record in records:
             key = _key(record["config"])
             if record["config"] == configs.get(key):
                 found[key] = record
             elif key in configs:
-                _say(f"{path}: {key} had another configuration; run again")
+                print(f"{path}: {key} had another configuration; run again", file=sys.stderr)
     return found
 
 
