@@ -42,8 +42,7 @@ def build(
 
     def save(execution: Execution) -> None:
         if execution.status == "done":
-            lesson = execution.lesson
-            _write(execution.notebook, lesson.solutions if execution.solved else lesson.notebook)
+            _write(execution.notebook, execution.lesson.notebook(solved=execution.solved))
         progress(execution)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +83,7 @@ def _write(notebook, path: Path) -> None:
 
 
 def _problems(lesson: Lesson, *, solved: bool) -> list[str]:
-    path = lesson.solutions if solved else lesson.notebook
+    path = lesson.notebook(solved=solved)
     shown = path.relative_to(lesson.root)
     if solved and not lesson.has_solutions:
         return [f"{shown}: the lesson has no solutions"] if path.exists() else []

@@ -161,13 +161,12 @@ def show(content: dict, text: str) -> None:
     text : str
         The same, as plain text.
     """
-    from IPython import get_ipython
-    from IPython.display import display
+    import IPython
 
-    if get_ipython() is None:
+    if IPython.get_ipython() is None:
         print(text)
     else:
-        display(content | {"text/plain": text}, raw=True)
+        IPython.display.display(content | {"text/plain": text}, raw=True)
 
 
 def ledger_path() -> Path | None:
@@ -222,10 +221,9 @@ def calibrate(
     from scipy.stats import t
 
     mean, sd = statistics.mean(values), statistics.stdev(values)
-    exact = max(values) == min(values)
     quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
     half = quantile * sd * math.sqrt(1 + 1 / len(values))
-    if exact:
+    if sd == 0:
         half = EXACT_TOLERANCE * abs(mean)
     lowest, highest = limits or (-math.inf, math.inf)
     return Band(
@@ -235,7 +233,7 @@ def calibrate(
         sd=sd,
         n=len(values),
         seeds=list(seeds),
-        exact=exact,
+        exact=sd == 0,
         parameters=_without_seed(_plain(parameters)),
     )
 

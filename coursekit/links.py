@@ -65,9 +65,9 @@ def readme_links(lessons: list[Lesson], repository: str) -> str:
     """
     rows = [
         f"| {lesson.name.replace('_', ' ')} | "
-        f"{badges(repository, lesson.notebook.relative_to(lesson.root).as_posix())} |"
+        f"{badges(repository, lesson.notebook().relative_to(lesson.root).as_posix())} |"
         for lesson in lessons
-        if lesson.notebook.is_file()
+        if lesson.notebook().is_file()
     ]
     return "\n".join(["| lesson | open it without installing anything |", "|---|---|", *rows])
 
@@ -75,7 +75,7 @@ def readme_links(lessons: list[Lesson], repository: str) -> str:
 def _restamp(lesson: Lesson, *, solved: bool) -> list[Path]:
     import nbformat
 
-    path = lesson.solutions if solved else lesson.notebook
+    path = lesson.notebook(solved=solved)
     if not path.is_file():
         return []
     notebook = nbformat.read(path, as_version=4)

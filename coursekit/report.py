@@ -22,7 +22,7 @@ def write_page(execution: Execution, folder: Path) -> None:
     from nbconvert import HTMLExporter
 
     nbformat.write(execution.notebook, folder / f"{execution.name}.ipynb")
-    template, _, _ = TEMPLATES.loader.get_source(TEMPLATES, "lesson.html.j2")
+    template, *_ = TEMPLATES.loader.get_source(TEMPLATES, "lesson.html.j2")
     filters = {"markdown2html": markdown_with_mathml}
     exporter = HTMLExporter(raw_template=template, filters=filters)
     resources = {"metadata": {"name": execution.name}}

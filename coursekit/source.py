@@ -22,11 +22,8 @@ import jinja2
 
 from medlib.errors import UsageError
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
-    autoescape=lambda name: name == "index.html.j2",
-    trim_blocks=True,
-)
+_loader = jinja2.PackageLoader("coursekit")  # its folder templates/
+TEMPLATES = jinja2.Environment(loader=_loader, autoescape=True, trim_blocks=True)
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
@@ -61,19 +58,14 @@ class Lesson:
         return self.path.parents[1]
 
     @property
-    def notebook(self) -> Path:
-        """The executed notebook that readers get."""
-        return self.root / "notebooks" / f"{self.name}.ipynb"
-
-    @property
-    def solutions(self) -> Path:
-        """The executed notebook with the exercises solved."""
-        return self.root / "notebooks" / "solutions" / f"{self.name}.ipynb"
-
-    @property
     def has_solutions(self) -> bool:
         """Whether any cell is tagged ``solution``."""
-        return any("solution" in _tags(cell) for cell in _cells(self.path).cells)
+        return any("solution" in tags(cell) for cell in _cells(self.path).cells)
+
+    def notebook(self, *, solved: bool = False) -> Path:
+        """Path of the executed notebook that readers get, or of the one with solved exercises."""
+        folder = self.root / "notebooks"
+        return (folder / "solutions" if solved else folder) / f"{self.name}.ipynb"
 
     def read(self, *, solved: bool = False):
         """Return the notebook that the source gives, not executed.
@@ -90,7 +82,7 @@ class Lesson:
         """
         notebook = _cells(self.path)
         left_out = "exercise" if solved else "solution"
-        notebook.cells = [cell for cell in notebook.cells if left_out not in _tags(cell)]
+        notebook.cells = [cell for cell in notebook.cells if left_out not in tags(cell)]
         notebook.metadata.update(METADATA)
         seen = Counter()
         for cell in notebook.cells:
@@ -99,21 +91,22 @@ class Lesson:
             seen[content] += 1
             digest = hashlib.blake2b(f"{content}\n{seen[content]}".encode(), digest_size=4)
             cell["id"] = digest.hexdigest()
-        self._stamp(notebook, self.solutions if solved else self.notebook)
+        self._stamp(notebook, self.notebook(solved=solved))
         return notebook
 
     def parameters(self) -> dict:
         """Return the names and defaults in the cell tagged ``parameters``."""
-        cells = [cell for cell in _cells(self.path).cells if "parameters" in _tags(cell)]
+        cells = [cell for cell in _cells(self.path).cells if "parameters" in tags(cell)]
         assignments = [statement for cell in cells for statement in ast.parse(cell.source).body]
         return {each.targets[0].id: ast.literal_eval(each.value) for each in assignments}
 
     def _stamp(self, notebook, path: Path) -> None:
-        repository = launch_repository(self.root)
+        settings = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))
+        repository = settings["tool"]["medlib"]["repository"]  # "owner/name", or ""
         target = path.relative_to(self.root).as_posix()
         install = TEMPLATES.get_template("install.py.j2").render(repository=repository)
         for cell in notebook.cells:
-            if "install" in _tags(cell):
+            if "install" in tags(cell):
                 cell.source = install.strip()
         first = notebook.cells[0]
         if repository and first.cell_type == "markdown":
@@ -134,10 +127,9 @@ def badges(repository: str, target: str) -> str:
     return TEMPLATES.get_template("badges.md.j2").render(repository=repository, target=target)
 
 
-def launch_repository(root: Path) -> str:
-    """Return "owner/name" from ``[tool.medlib] repository`` in pyproject.toml, or ""."""
-    content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    return content["tool"]["medlib"]["repository"]
+def tags(cell) -> list[str]:
+    """Return the tags of a notebook's cell."""
+    return cell.metadata.get("tags", [])
 
 
 def repository_root(start: Path | None = None) -> Path:
@@ -198,7 +190,3 @@ def _cells(path: Path):
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata.clear()
     return notebook
-
-
-def _tags(cell) -> list[str]:
-    return cell.metadata.get("tags", [])

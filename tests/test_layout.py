@@ -15,8 +15,8 @@ ORDER = {
     "coursekit": "source ledger check kernels build report execute links experiment studies "
     "progress cli",
 }
-# Where the house stands; it is to come down to 4,400 and 1,100, and never to go up again.
-MOST_CODE_LINES = {"medlib": 4580, "coursekit": 1235}
+# Where the house stands; it is to come down to 4,400 in medlib, and never to go up again.
+MOST_CODE_LINES = {"medlib": 4580, "coursekit": 1100}
 
 
 def _modules(repository, package):
