@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -41,8 +42,7 @@ def build(
 
     def save(execution: Execution) -> None:
         if execution.status == "done":
-            lesson = execution.lesson
-            _write(execution.notebook, lesson.solutions if execution.solved else lesson.notebook)
+            _write(execution.notebook, execution.lesson.notebook(solved=execution.solved))
         progress(execution)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ def _write(notebook, path: Path) -> None:
 
 
 def _problems(lesson: Lesson, *, solved: bool) -> list[str]:
-    path = lesson.solutions if solved else lesson.notebook
+    path = lesson.notebook(solved=solved)
     shown = path.relative_to(lesson.root)
     if solved and not lesson.has_solutions:
         return [f"{shown}: the lesson has no solutions"] if path.exists() else []
@@ -91,23 +91,19 @@ def _problems(lesson: Lesson, *, solved: bool) -> list[str]:
         return [f"{shown}: not there"]
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, KeyError):
+    except nbformat.reader.NotJSONError:
         return [f"{shown}: not a notebook"]
     problems = []
-    expected = lesson.read(solved=solved).cells
-    for position, (cell, wanted) in enumerate(zip(notebook.cells, expected, strict=False), start=1):
-        if _essence(cell) != _essence(wanted):
-            problems.append(f"{shown}: cell {position} is not what lessons/{lesson.name}.py gives")
-            break
-    else:
-        if len(notebook.cells) != len(expected):
-            found = f"{len(notebook.cells)} cells instead of {len(expected)}"
-            problems.append(f"{shown}: {found}")
+    wanted = lesson.read(solved=solved).cells
+    pairs = zip_longest(map(_essence, notebook.cells), map(_essence, wanted))
+    differing = [number for number, (cell, ours) in enumerate(pairs, start=1) if cell != ours]
+    if differing:
+        found = f"cell {differing[0]} is not what lessons/{lesson.name}.py gives"
+        problems.append(f"{shown}: {found}")
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         problems.append(f"{shown}: not executed from top to bottom")
-    outputs = [output for cell in code for output in cell.outputs]
-    if any(output.output_type == "error" for output in outputs):
+    if any(output.output_type == "error" for cell in code for output in cell.outputs):
         problems.append(f"{shown}: holds an error")
     return problems
 

@@ -100,7 +100,6 @@ def study(
 ) -> None:
     """Run what is missing of a study, and write results/studies/NAME.json."""
     from coursekit import studies
-    from coursekit.source import repository_root
     from medlib.errors import UsageError
 
     if (backend, bool(scheduler)) not in (("processes", False), ("dask", True)):

@@ -2,7 +2,6 @@
 
 import ast
 import threading
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from coursekit.kernels import Execution, execute_all, expect_no_failures
 from coursekit.report import write_index, write_page
 from coursekit.source import Lesson
 from medlib import datasets
-from medlib.errors import LedgerError, RunError, UsageError
+from medlib.errors import LedgerError, UsageError
 
 
 def execute_lessons(
@@ -40,7 +39,7 @@ def execute_lessons(
     Raises
     ------
     UsageError
-        If a lesson has no such parameter, or the value is of another type than its default.
+        If a lesson has no such parameter.
     RunError
         After the last lesson, naming the failed ones and their errors.
     """
@@ -48,8 +47,7 @@ def execute_lessons(
     for lesson in lessons:
         _expect_parameters(lesson, parameters)
     executions = [Execution(lesson, lesson.name, parameters) for lesson in lessons]
-    folder = _execute_with_pages(executions, progress, **options)
-    return folder / "index.html"
+    return _execute_with_pages(executions, progress, **options)
 
 
 def calibrate(
@@ -90,31 +88,23 @@ def calibrate(
     ]
     _execute_with_pages(executions, progress, **options)
     runs = [execution.records for execution in executions]
-    for records in runs:
-        if records.keys() != runs[0].keys():
-            raise LedgerError(
-                lesson.name,
-                expected="the same numbers recorded with every seed",
-                found=", ".join(sorted(records.keys() ^ runs[0].keys())),
-            )
+    names = [set(records) for records in runs]
+    if differing := set.union(*names) - set.intersection(*names):
+        expected = "the same numbers recorded with every seed"
+        raise LedgerError(lesson.name, expected=expected, found=", ".join(sorted(differing)))
     bands, weak = {}, []
     for name, content in runs[0].items():
+        values, limits = [records[name]["value"] for records in runs], content["limits"]
         bands[name] = ledger.calibrate(
-            [records[name]["value"] for records in runs],
-            seeds=list(range(seeds)),
-            parameters=content["parameters"],
-            limits=content["limits"],
+            values, seeds=list(range(seeds)), parameters=content["parameters"], limits=limits
         )
-        if reason := ledger.weakness(bands[name], content["limits"], content["chance"]):
+        if reason := ledger.weakness(bands[name], limits, content["chance"]):
             weak.append(f"{name}: {reason}")
     if weak:
-        raise LedgerError(
-            lesson.name,
-            expected="bands that a run could miss",
-            found="; ".join(weak),
-            advice="Make the measurement steadier, with more training or patients, or record "
-            "another number. The ledger is as it was",
-        )
+        expected = "bands that a run could miss"
+        advice = "Make the measurement steadier, with more training or patients, or record another "
+        advice += "number. The ledger is as it was"
+        raise LedgerError(lesson.name, expected=expected, found="; ".join(weak), advice=advice)
     ledger.write_bands(lesson.number, bands, lesson.root / "results" / "ledger.json")
     return bands
 
@@ -148,24 +138,15 @@ def parse_parameters(assignments: list[str]) -> dict:
 
 def _expect_parameters(lesson: Lesson, parameters: dict) -> None:
     defaults = lesson.parameters()
-    for name, value in parameters.items():
-        if name not in defaults:
-            known = ", ".join(f"{key}={default!r}" for key, default in defaults.items())
-            raise UsageError(
-                f"lesson {lesson.name} has no parameter {name!r}", expected=f"one of {known}"
-            )
-        default = defaults[name]
-        wanted = (int, float) if isinstance(default, float) else type(default)
-        if None not in (default, value) and not isinstance(value, wanted):
-            raise UsageError(
-                f"lesson {lesson.name}: {name}={value}",
-                expected=f"a value like {default!r}",
-                found=type(value).__name__,
-            )
+    for name in parameters.keys() - defaults.keys():
+        known = ", ".join(f"{key}={default!r}" for key, default in defaults.items())
+        subject = f"lesson {lesson.name} has no parameter {name!r}"
+        raise UsageError(subject, expected=f"one of {known}")
 
 
 def _execute_with_pages(executions, progress, **options) -> Path:
-    folder = _new_folder(executions[0].lesson.root / "runs")
+    folder = executions[0].lesson.root / "runs" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder.mkdir(parents=True)
     lock = threading.Lock()
 
     def show(execution: Execution) -> None:
@@ -178,17 +159,4 @@ def _execute_with_pages(executions, progress, **options) -> Path:
     write_index(executions, folder)
     execute_all(executions, folder, progress=show, **options)
     expect_no_failures(executions, advice=f"Pages: {folder / 'index.html'}")
-    return folder
-
-
-def _new_folder(runs: Path) -> Path:
-    """Return a new folder named by the time; two runs in one second get two folders."""
-    while True:
-        folder = runs / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            time.sleep(0.1)
-        except OSError as error:
-            raise RunError(str(folder), expected="a folder to write to", found=str(error)) from None
+    return folder / "index.html"

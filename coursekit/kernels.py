@@ -10,22 +10,23 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
 import psutil
 from nbformat.v4 import new_code_cell
 
 from coursekit import ledger
-from coursekit.source import METADATA, Lesson
+from coursekit.source import METADATA, Lesson, tags
 from medlib.errors import RunError
 
 TIMEOUT_SECONDS = 300  # a cell
-SAMPLING_SECONDS = 0.2
+SAMPLING_SECONDS = 0.1  # a shorter peak of memory is not seen
 # TensorFlow's C++ side writes these to the error stream before it can be told to be silent.
 LOG_NOISE = re.compile(
-    r"^(WARNING: All log messages before absl::InitializeLog|"
+    r"(?m)^(WARNING: All log messages before absl::InitializeLog|"
     r"[IWEF]\d{4} \d\d:\d\d|"
     r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] |"
     r"To enable the following instructions:|"
-    r"\s*$)"
+    r"[ \t]*$).*\n?"
 )
 
 
@@ -62,12 +63,12 @@ class Execution:
 
     def __post_init__(self) -> None:
         self.notebook = self.lesson.read(solved=self.solved)
-        tags = [cell.metadata.get("tags", []) for cell in self.notebook.cells]
         if self.parameters:  # as papermill does
             lines = "\n".join(f"{name} = {value!r}" for name, value in self.parameters.items())
             injected = new_code_cell(lines, metadata={"tags": ["injected-parameters"]})
-            position = next(i for i, cell_tags in enumerate(tags) if "parameters" in cell_tags)
-            self.notebook.cells.insert(position + 1, injected)
+            cells = self.notebook.cells
+            position = next(i for i, cell in enumerate(cells) if "parameters" in tags(cell))
+            cells.insert(position + 1, injected)
 
     @property
     def cells(self) -> int:
@@ -100,7 +101,6 @@ class Execution:
 
         def started(**_) -> None:
             self._kernel = psutil.Process(client.km.provisioner.pid)
-            self._family = {self._kernel}
 
         def executed(**_) -> None:
             self.cells_done += 1
@@ -110,7 +110,6 @@ class Execution:
         client = NotebookClient(
             self.notebook,
             timeout=timeout,
-            kernel_name="python3",
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": str(folder)}},
@@ -121,8 +120,8 @@ class Execution:
         progress(self)
         start = time.perf_counter()
         try:
-            variables = os.environ | environment | self.environment
-            client.execute(env=variables, stderr=subprocess.DEVNULL)
+            environment = os.environ | environment | self.environment
+            client.execute(env=environment, stderr=subprocess.DEVNULL)
         except CellExecutionError as error:
             self.error = f"cell {client.code_cells_executed}: {error.ename}: {error.evalue}"
         except CellTimeoutError:
@@ -140,17 +139,14 @@ class Execution:
         """Read the memory and the processor time of the kernel and of all that it started."""
         if self._kernel is None or self.status != "running":
             return
-        try:
+        with contextlib.suppress(psutil.Error):  # one has just ended
             family = [self._kernel, *self._kernel.children(recursive=True)]
             self._family.update(family)
             megabytes = sum(process.memory_info().rss for process in family) / 1e6
             # those of children that have ended are in children_user and children_system
             cpu_seconds = sum(sum(process.cpu_times()[:4]) for process in family)
-        except psutil.Error:  # one has just ended
-            return
-        alone = _high_water_mark_megabytes(self._kernel.pid)
-        self.peak_megabytes = max(self.peak_megabytes, megabytes, alone)
-        self.cpu_seconds = max(self.cpu_seconds, cpu_seconds)
+            self.peak_megabytes = max(self.peak_megabytes, megabytes)
+            self.cpu_seconds = max(self.cpu_seconds, cpu_seconds)
 
     def kill(self) -> None:
         """End the kernel and all that it started."""
@@ -226,25 +222,10 @@ def expect_no_failures(executions: list[Execution], advice: str = "") -> None:
 
 def clean_outputs(notebook) -> None:
     """Take out of an executed notebook what changes without meaning: logs, times, versions."""
-    notebook.metadata.clear()
-    notebook.metadata.update(METADATA)
+    notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-        kept = []
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream" and output.name == "stderr":
-                lines = output.text.splitlines(keepends=True)
-                output.text = "".join(line for line in lines if not LOG_NOISE.match(line))
-            if output.output_type != "stream" or output.text:
-                kept.append(output)
         if cell.cell_type == "code":
-            cell.outputs = kept
-
-
-def _high_water_mark_megabytes(pid: int) -> float:
-    """Return the peak resident memory that Linux keeps of a process; elsewhere 0."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    except OSError:
-        return 0.0
-    return int(found[1]) * 1024 / 1e6 if found else 0.0
+            for output in cell.outputs:
+                if output.get("name") == "stderr":
+                    output.text = LOG_NOISE.sub("", output.text)
+            cell.outputs = [output for output in cell.outputs if output.get("text") != ""]

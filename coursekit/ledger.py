@@ -25,10 +25,9 @@ import json
 import math
 import os
 import re
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
 
 from medlib import files
 from medlib.errors import LedgerError, UsageError
@@ -112,21 +111,24 @@ def record(
         expected = f"a number from {low:g} to {high:g}" if limits else "a finite number"
         raise LedgerError(name, expected=expected, found=f"{number:g}")
     parameters = _plain(parameters)
-    band = bands().get(name)
-    comparable = band is not None and band.parameters == _without_seed(parameters)
+    known = bands().get(name)
+    band = known if known and known.parameters == _without_seed(parameters) else None
+    if band:
+        comparison = f"band {band.low:.4g} to {band.high:.4g}, {band.n} seeds"
+    elif known:
+        comparison = "no band for these parameters"
+    else:
+        comparison = "no band yet" if ledger_path() else "no band here"
     _recorded[name.split("/")[1]] = number
     content = {"name": name, "value": number, "parameters": parameters}
     content |= {"limits": list(limits) if limits else None, "chance": chance}
-    content["band"] = [band.low, band.high] if comparable else None
-    show({RECORD_MIME: content}, f"{name} = {number:.4g} ({_comparison(band, comparable)})")
-    if comparable and number not in band:
-        raise LedgerError(
-            name,
-            expected=f"{band.low:.4g} to {band.high:.4g}, as {band.n} seeds gave",
-            found=f"{number:.4g}",
-            advice="If the change is meant, calibrate the lesson again and say why in the commit: "
-            f"course calibrate {name[:2]}",
-        )
+    content["band"] = [band.low, band.high] if band else None
+    show({RECORD_MIME: content}, f"{name} = {number:.4g} ({comparison})")
+    if band and number not in band:
+        expected = f"{band.low:.4g} to {band.high:.4g}, as {band.n} seeds gave"
+        advice = "If the change is meant, calibrate the lesson again and say why in the commit: "
+        advice += f"course calibrate {name[:2]}"
+        raise LedgerError(name, expected=expected, found=f"{number:.4g}", advice=advice)
 
 
 def say(template: str, **values) -> None:
@@ -142,16 +144,10 @@ def say(template: str, **values) -> None:
 
     Raises
     ------
-    UsageError
-        If a name in the template is neither given nor recorded, or its format does not fit.
+    KeyError
+        If a name in the template is neither given nor recorded.
     """
-    try:
-        text = template.format_map(_recorded | values)
-    except KeyError as error:
-        known = ", ".join(sorted(_recorded | values)) or "nothing"
-        raise UsageError(f"say(...): {{{error.args[0]}}}", expected=f"one of: {known}") from None
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise UsageError("say(...)", found=f"{error} in {template!r}") from None
+    text = template.format_map(_recorded | values)
     show({"text/markdown": text}, text)
 
 
@@ -165,13 +161,12 @@ def show(content: dict, text: str) -> None:
     text : str
         The same, as plain text.
     """
-    from IPython import get_ipython
-    from IPython.display import display
+    import IPython
 
-    if get_ipython() is None:
+    if IPython.get_ipython() is None:
         print(text)
     else:
-        display(content | {"text/plain": text}, raw=True)
+        IPython.display.display(content | {"text/plain": text}, raw=True)
 
 
 def ledger_path() -> Path | None:
@@ -192,25 +187,12 @@ def bands(path: Path | None = None) -> dict[str, Band]:
     -------
     dict of str to Band
         While a lesson is being calibrated (``MEDLIB_CALIBRATE`` is set) there are none.
-
-    Raises
-    ------
-    LedgerError
-        If the file is damaged.
     """
     path = path or ledger_path()
     if path is None or os.environ.get("MEDLIB_CALIBRATE"):
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Band(**entry) for name, entry in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise LedgerError(
-            str(path),
-            expected="the JSON that `course calibrate` writes",
-            found=str(error),
-            advice="Take the committed file: git checkout results/ledger.json",
-        ) from None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {name: Band(**entry) for name, entry in content.items()}
 
 
 def calibrate(
@@ -225,7 +207,7 @@ def calibrate(
     Parameters
     ----------
     values : list of float
-        One for each seed.
+        One for each seed, three or more: fewer say nothing about spread.
     seeds : list of int
     parameters : dict
         The lesson's parameters; the seed is left out.
@@ -235,35 +217,23 @@ def calibrate(
     Returns
     -------
     Band
-
-    Raises
-    ------
-    UsageError
-        With fewer than three values: they say nothing about spread.
     """
     from scipy.stats import t
 
-    if len(values) < 3:
-        raise UsageError("seeds", expected="three or more", found=f"{len(values)}")
-    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    exact = max(values) == min(values)
-    if exact:
-        mean, sd = float(values[0]), 0.0
+    mean, sd = statistics.mean(values), statistics.stdev(values)
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    half = quantile * sd * math.sqrt(1 + 1 / len(values))
+    if sd == 0:
         half = EXACT_TOLERANCE * abs(mean)
-    else:
-        half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * sd
-        half *= math.sqrt(1 + 1 / len(values))
-    low, high = mean - half, mean + half
-    if limits:
-        low, high = max(low, limits[0]), min(high, limits[1])
+    lowest, highest = limits or (-math.inf, math.inf)
     return Band(
-        low=min(low, min(values)),
-        high=max(high, max(values)),
+        low=min(max(mean - half, lowest), *values),
+        high=max(min(mean + half, highest), *values),
         mean=mean,
         sd=sd,
         n=len(values),
         seeds=list(seeds),
-        exact=exact,
+        exact=sd == 0,
         parameters=_without_seed(_plain(parameters)),
     )
 
@@ -284,9 +254,11 @@ def weakness(band: Band, limits: tuple[float, float] | None, chance: float | Non
         Empty if the band does not hold chance level and spans at most a third of what is possible.
     """
     found = f"{band.low:.4g} to {band.high:.4g}"
-    if not band.exact and chance is not None and chance in band:
+    if band.exact:
+        return ""
+    if chance is not None and chance in band:
         return f"{found} holds {chance:.4g}, which is chance level"
-    if not band.exact and limits and band.high - band.low > (limits[1] - limits[0]) / 3:
+    if limits and band.high - band.low > (limits[1] - limits[0]) / 3:
         return f"{found} is more than a third of {limits[0]:g} to {limits[1]:g}"
     return ""
 
@@ -322,30 +294,14 @@ def records_in(notebook) -> dict[str, dict]:
     dict of str to dict
         By name: ``name``, ``value``, ``parameters``, ``limits``, ``chance``, ``band``.
     """
-    found = {}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            content = output.get("data", {}).get(RECORD_MIME)
-            if content:
-                found[content["name"]] = content
-    return found
-
-
-def _comparison(band: Band | None, comparable: bool) -> str:
-    if comparable:
-        return f"band {band.low:.4g} to {band.high:.4g}, {band.n} seeds"
-    if band is not None:
-        return "no band for these parameters"
-    return "no band yet" if ledger_path() else "no band here"
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    contents = (output.get("data", {}).get(RECORD_MIME) for output in outputs)
+    return {content["name"]: content for content in contents if content}
 
 
 def _plain(parameters: dict) -> dict:
     """Return the parameters as JSON gives them back: tuples are lists, NumPy numbers numbers."""
-    try:
-        return json.loads(json.dumps(parameters, default=lambda value: value.item()))
-    except AttributeError as error:
-        expected = "numbers, texts and lists of them"
-        raise UsageError("record(parameters=...)", expected=expected, found=f"{error}") from None
+    return json.loads(json.dumps(parameters, default=lambda value: value.item()))
 
 
 def _without_seed(parameters: dict) -> dict:

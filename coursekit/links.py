@@ -39,15 +39,16 @@ def stamp(root: Path, repository: str) -> list[Path]:
         raise UsageError(f"repository {repository!r}", expected='"owner/name", as on GitHub')
     settings, readme = root / "pyproject.toml", root / "README.md"
     line = re.compile(r'(?m)(^\[tool\.medlib\][^\[]*?^repository = )".*"$')
-    _expect(line, settings, "a line 'repository = \"\"' under [tool.medlib]")
-    section = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", flags=re.DOTALL)
-    _expect(section, readme, f"a section between {BEGIN} and {END}")
+    section = re.compile(f"{BEGIN}.*?{END}", flags=re.DOTALL)
+    old_settings = settings.read_text(encoding="utf-8")
+    old_readme = readme.read_text(encoding="utf-8")
+    if not (line.search(old_settings) and section.search(old_readme)):
+        expected = f"'repository = \"\"' under [tool.medlib], and a section {BEGIN} to {END}"
+        raise RunError("pyproject.toml and README.md", expected=expected)
     lessons = find(root)
-    old = settings.read_text(encoding="utf-8")
-    changed = _write(settings, line.sub(rf'\g<1>"{repository}"', old))
-    old = readme.read_text(encoding="utf-8")
-    text = f"{BEGIN}\n{readme_links(lessons, repository)}\n{END}"
-    changed += _write(readme, section.sub(lambda _: text, old))
+    links = f"{BEGIN}\n{readme_links(lessons, repository)}\n{END}"
+    changed = _write(settings, line.sub(rf'\g<1>"{repository}"', old_settings))
+    changed += _write(readme, section.sub(links, old_readme))
     for lesson in lessons:
         changed += _restamp(lesson, solved=False) + _restamp(lesson, solved=True)
     return changed
@@ -64,9 +65,9 @@ def readme_links(lessons: list[Lesson], repository: str) -> str:
     """
     rows = [
         f"| {lesson.name.replace('_', ' ')} | "
-        f"{badges(repository, lesson.notebook.relative_to(lesson.root).as_posix())} |"
+        f"{badges(repository, lesson.notebook().relative_to(lesson.root).as_posix())} |"
         for lesson in lessons
-        if lesson.notebook.is_file()
+        if lesson.notebook().is_file()
     ]
     return "\n".join(["| lesson | open it without installing anything |", "|---|---|", *rows])
 
@@ -74,7 +75,7 @@ def readme_links(lessons: list[Lesson], repository: str) -> str:
 def _restamp(lesson: Lesson, *, solved: bool) -> list[Path]:
     import nbformat
 
-    path = lesson.solutions if solved else lesson.notebook
+    path = lesson.notebook(solved=solved)
     if not path.is_file():
         return []
     notebook = nbformat.read(path, as_version=4)
@@ -82,11 +83,6 @@ def _restamp(lesson: Lesson, *, solved: bool) -> list[Path]:
     for cell in notebook.cells:  # ids come from the source, so that links do not change them
         cell.source = stamped.get(cell.get("id"), cell.source)
     return _write(path, nbformat.writes(notebook) + "\n")
-
-
-def _expect(pattern: re.Pattern, path: Path, expected: str) -> None:
-    if not path.is_file() or not pattern.search(path.read_text(encoding="utf-8")):
-        raise RunError(path.name, expected=expected, found="none")
 
 
 def _write(path: Path, text: str) -> list[Path]:

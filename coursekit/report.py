@@ -3,13 +3,11 @@
 from datetime import datetime
 from pathlib import Path
 
-import jinja2
 import nbformat
 
 from coursekit.kernels import Execution
+from coursekit.source import TEMPLATES
 from medlib import files
-
-TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_page(execution: Execution, folder: Path) -> None:
@@ -23,16 +21,12 @@ def write_page(execution: Execution, folder: Path) -> None:
     """
     from nbconvert import HTMLExporter
 
-    class Exporter(HTMLExporter):
-        @jinja2.pass_context
-        def markdown2html(self, context, source):
-            return markdown_with_mathml(source)
-
     nbformat.write(execution.notebook, folder / f"{execution.name}.ipynb")
-    template = (TEMPLATES / "lesson.html.j2").read_text(encoding="utf-8")
-    page, _ = Exporter(raw_template=template).from_notebook_node(
-        execution.notebook, resources={"metadata": {"name": execution.name}}
-    )
+    template, *_ = TEMPLATES.loader.get_source(TEMPLATES, "lesson.html.j2")
+    filters = {"markdown2html": markdown_with_mathml}
+    exporter = HTMLExporter(raw_template=template, filters=filters)
+    resources = {"metadata": {"name": execution.name}}
+    page, _ = exporter.from_notebook_node(execution.notebook, resources=resources)
     (folder / f"{execution.name}.html").write_text(page, encoding="utf-8")
 
 
@@ -70,12 +64,7 @@ def write_index(executions: list[Execution], folder: Path) -> None:
     folder : Path
         Where their notebooks and pages are.
     """
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    template = jinja2.Environment(loader=loader, autoescape=True).get_template("index.html.j2")
-    states = [execution.status for execution in executions]
-    counts = f"{states.count('done')} of {len(states)} done, {states.count('failed')} failed"
-    page = template.render(
-        executions=executions, folder=folder, counts=counts, now=datetime.now().strftime("%H:%M:%S")
-    )
+    template = TEMPLATES.get_template("index.html.j2")
+    page = template.render(executions=executions, folder=folder, now=datetime.now())
     with files.replacing(folder / "index.html") as partial:
         partial.write_text(page, encoding="utf-8")

@@ -18,24 +18,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import jinja2
+
 from medlib.errors import UsageError
 
-BADGES = (
-    "[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
-    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
-)
-INSTALL_HERE = """\
-try:
-    import medlib
-except ModuleNotFoundError as missing:
-    advice = 'medlib is missing. In the folder of the course: pip install -e ".[cpu,course]"'
-    raise ModuleNotFoundError(advice) from missing"""
-INSTALL_ANYWHERE = """\
-try:
-    import medlib
-except ModuleNotFoundError:  # on Colab, for example
-    %pip install --quiet "medlib @ git+https://github.com/{repository}@main"
-    import medlib"""
+_loader = jinja2.PackageLoader("coursekit")  # its folder templates/
+TEMPLATES = jinja2.Environment(loader=_loader, autoescape=True, trim_blocks=True)
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
@@ -70,19 +58,14 @@ class Lesson:
         return self.path.parents[1]
 
     @property
-    def notebook(self) -> Path:
-        """The executed notebook that readers get."""
-        return self.root / "notebooks" / f"{self.name}.ipynb"
-
-    @property
-    def solutions(self) -> Path:
-        """The executed notebook with the exercises solved."""
-        return self.root / "notebooks" / "solutions" / f"{self.name}.ipynb"
-
-    @property
     def has_solutions(self) -> bool:
         """Whether any cell is tagged ``solution``."""
-        return any("solution" in _tags(cell) for cell in _cells(self.path).cells)
+        return any("solution" in tags(cell) for cell in _cells(self.path).cells)
+
+    def notebook(self, *, solved: bool = False) -> Path:
+        """Path of the executed notebook that readers get, or of the one with solved exercises."""
+        folder = self.root / "notebooks"
+        return (folder / "solutions" if solved else folder) / f"{self.name}.ipynb"
 
     def read(self, *, solved: bool = False):
         """Return the notebook that the source gives, not executed.
@@ -99,7 +82,7 @@ class Lesson:
         """
         notebook = _cells(self.path)
         left_out = "exercise" if solved else "solution"
-        notebook.cells = [cell for cell in notebook.cells if left_out not in _tags(cell)]
+        notebook.cells = [cell for cell in notebook.cells if left_out not in tags(cell)]
         notebook.metadata.update(METADATA)
         seen = Counter()
         for cell in notebook.cells:
@@ -108,30 +91,25 @@ class Lesson:
             seen[content] += 1
             digest = hashlib.blake2b(f"{content}\n{seen[content]}".encode(), digest_size=4)
             cell["id"] = digest.hexdigest()
-        self._stamp(notebook, self.solutions if solved else self.notebook)
+        self._stamp(notebook, self.notebook(solved=solved))
         return notebook
 
     def parameters(self) -> dict:
         """Return the names and defaults in the cell tagged ``parameters``."""
-        found = {}
-        for cell in _cells(self.path).cells:
-            if "parameters" not in _tags(cell):
-                continue
-            for node in ast.parse(cell.source).body:
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    found[node.targets[0].id] = ast.literal_eval(node.value)
-        return found
+        cells = [cell for cell in _cells(self.path).cells if "parameters" in tags(cell)]
+        assignments = [statement for cell in cells for statement in ast.parse(cell.source).body]
+        return {each.targets[0].id: ast.literal_eval(each.value) for each in assignments}
 
     def _stamp(self, notebook, path: Path) -> None:
-        repository = launch_repository(self.root)
+        settings = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))
+        repository = settings["tool"]["medlib"]["repository"]  # "owner/name", or ""
         target = path.relative_to(self.root).as_posix()
+        install = TEMPLATES.get_template("install.py.j2").render(repository=repository)
         for cell in notebook.cells:
-            if "install" in _tags(cell):
-                cell.source = INSTALL_HERE
-                if repository:
-                    cell.source = INSTALL_ANYWHERE.format(repository=repository)
-        first = notebook.cells[0] if notebook.cells else None
-        if repository and first is not None and first.cell_type == "markdown":
+            if "install" in tags(cell):
+                cell.source = install.strip()
+        first = notebook.cells[0]
+        if repository and first.cell_type == "markdown":
             title, _, rest = first.source.partition("\n")
             first.source = f"{title}\n\n{badges(repository, target)}\n{rest}".rstrip()
 
@@ -146,16 +124,12 @@ def badges(repository: str, target: str) -> str:
     target : str
         The notebook's path in the repository.
     """
-    return BADGES.format(
-        binder=f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{target}",
-        colab=f"https://colab.research.google.com/github/{repository}/blob/main/{target}",
-    )
+    return TEMPLATES.get_template("badges.md.j2").render(repository=repository, target=target)
 
 
-def launch_repository(root: Path) -> str:
-    """Return "owner/name" from ``[tool.medlib] repository`` in pyproject.toml, or ""."""
-    content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    return content.get("tool", {}).get("medlib", {}).get("repository", "")
+def tags(cell) -> list[str]:
+    """Return the tags of a notebook's cell."""
+    return cell.metadata.get("tags", [])
 
 
 def repository_root(start: Path | None = None) -> Path:
@@ -173,13 +147,11 @@ def repository_root(start: Path | None = None) -> Path:
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
-        if (folder / "lessons").is_dir() and _is_course(folder / "pyproject.toml"):
+        if _sources(folder) and (folder / "pyproject.toml").is_file():
             return folder
-    raise UsageError(
-        f"{start}",
-        expected="the course's folder, with lessons/ and pyproject.toml, here or above",
-        advice="The lessons are not part of the installed package: clone the repository",
-    )
+    expected = "the course's folder, with lessons/NN_topic.py and pyproject.toml, here or above"
+    advice = "The lessons are not part of the installed package: clone the repository"
+    raise UsageError(f"{start}", expected=expected, advice=advice)
 
 
 def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
@@ -197,34 +169,24 @@ def find(root: Path, numbers: list[str] | None = None) -> list[Lesson]:
     UsageError
         If there is no such lesson.
     """
-    lessons = [Lesson(path) for path in sorted((root / "lessons").glob("[0-9][0-9]_*.py"))]
-    if not lessons:
-        raise UsageError(f"{root / 'lessons'}", expected="NN_topic.py", found="no lesson")
-    known = {}
-    for lesson in lessons:
-        known |= dict.fromkeys([lesson.name, lesson.number, str(int(lesson.number))], lesson)
-    for number in set(numbers or []) - set(known):
-        expected = f"one of {', '.join(lesson.number for lesson in lessons)}"
-        raise UsageError(f"lesson {number!r}", expected=expected, found="no such lesson")
-    return list(dict.fromkeys(known[number] for number in numbers)) if numbers else lessons
+    lessons = [Lesson(path) for path in _sources(root)]
+    chosen = []
+    for number in numbers or []:
+        found = [lesson for lesson in lessons if number.zfill(2) in (lesson.number, lesson.name)]
+        if not found:
+            expected = f"one of {', '.join(lesson.number for lesson in lessons)}"
+            raise UsageError(f"lesson {number!r}", expected=expected, found="no such lesson")
+        chosen += found if found[0] not in chosen else []
+    return chosen or lessons
+
+
+def _sources(root: Path) -> list[Path]:
+    return sorted((root / "lessons").glob("[0-9][0-9]_*.py"))
 
 
 def _cells(path: Path):
     import jupytext
 
-    try:
-        notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            str(path), expected="a script in percent format", found=str(error)
-        ) from None
+    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata.clear()
     return notebook
-
-
-def _tags(cell) -> list[str]:
-    return cell.metadata.get("tags", [])
-
-
-def _is_course(path: Path) -> bool:
-    return path.is_file() and 'name = "medlib"' in path.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import socket
+import sys
 import threading
 import time
 import tomllib
@@ -31,6 +32,7 @@ from coursekit.experiment import train_and_test
 from medlib import datasets, files, models
 from medlib.errors import LedgerError, MedlibError, UsageError
 from medlib.evaluation import statistics
+from medlib.progress import progress_bar
 
 CONNECT_SECONDS = 5
 AUC_TOLERANCE, LEAST_CORRELATION = 0.03, 0.95  # of a record run again on another machine
@@ -116,12 +118,8 @@ def read_plan(path: str | Path) -> Plan:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        found = getattr(error, "strerror", None) or str(error)
-        raise UsageError(str(path), expected="a study in TOML", found=found) from None
-    given = {}
-    for key, value in content.items():
-        is_section = key in ("data", "grid", "training") and isinstance(value, dict)
-        given |= {f"{key}.{name}": v for name, v in value.items()} if is_section else {key: value}
+        raise UsageError(f"{path}", expected="a study in TOML", found=str(error)) from None
+    (given,) = pd.json_normalize(content).to_dict("records")  # keys such as "grid.seed"
     rules = _rules(data_key="grid.data" if "grid.data" in given else "data.name")
     names = given.get("grid.data", [given.get("data.name")])
     optional = {"grid.n_train", "training.steps", "training.batch_size"}
@@ -183,36 +181,30 @@ def run_study(
     LedgerError
         If records were tested on different images.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     plan.folder.mkdir(parents=True, exist_ok=True)
     files.remove_partial(plan.folder)
-    done = _finished(plan, say=console.print)
+    done = _finished(plan)
     missing = [config for config in plan.configs if _key(config) not in done]
     start, where = (_on_cluster, scheduler) if scheduler else (_in_processes, jobs)
-    columns = "{task.completed} of {task.total} records", BarColumn(), TimeRemainingColumn()
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, disable=quiet, speed_estimate_period=1e6) as bar:
-        task = bar.add_task("", total=len(plan.configs), completed=len(done))
+    began = time.monotonic()
+    with progress_bar("records", len(missing)) as advance:
         try:
             with closing(start(experiment, missing, where)) as records:
-                for record in records:
+                for number, record in enumerate(records, start=1):
                     if isinstance(record, MedlibError):
                         raise record
                     key = _key(record["config"])
                     _write(plan.folder / f"{key}.json", plan, [record])
                     done[key] = record
-                    bar.advance(task)
-                    spent = f"{key}: {record['seconds']:.0f} s"
-                    console.print(f"{len(done)}/{len(plan.configs)} {spent}")
+                    advance()
+                    minutes = (time.monotonic() - began) / number * (len(missing) - number) / 60
+                    spent = f"{record['seconds']:.0f} s, about {minutes:.0f} min to go"
+                    print(f"{len(done)}/{len(plan.configs)} {key}: {spent}", file=sys.stderr)
         except MedlibError:
             raise
         except Exception as error:  # a worker or the cluster died; each backend has its own errors
-            found = f"{type(error).__name__}: {error}"
             advice = "Finished records are kept: start the study again"
-            raise MedlibError(f"{plan.path}", found=found, advice=advice) from error
+            raise MedlibError(f"{plan.path}", found=repr(error), advice=advice) from error
     _write(plan.result, plan, [done[_key(config)] for config in plan.configs])
     for config in plan.configs:
         (plan.folder / f"{_key(config)}.json").unlink(missing_ok=True)
@@ -249,8 +241,8 @@ def check_study(
     """
     done = _finished(plan)
     missing = [_key(config) for config in plan.configs if _key(config) not in done]
-    if missing or not plan.result.is_file():
-        found = f"{len(missing)} missing or damaged, such as {missing[0]}" if missing else "none"
+    if missing:
+        found = f"{len(missing)} missing or damaged, such as {missing[0]}"
         advice = f"Run them: course study {plan.path.stem}"
         raise LedgerError(f"{plan.result}", expected="all records", found=found, advice=advice)
     by_cost = sorted(done.values(), key=lambda record: -record["seconds"])
@@ -278,7 +270,7 @@ def load_study(name: str, data: str | None = None) -> Study | None:
 
     Raises
     ------
-    UsageError
+    FileNotFoundError, KeyError
         If there is no such study, or no such data set in it.
     LedgerError
         If its file is damaged.
@@ -286,14 +278,9 @@ def load_study(name: str, data: str | None = None) -> Study | None:
     folder = Path(__file__).resolve().parents[1] / "results" / "studies"
     if not folder.is_dir():
         return None
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        known = ", ".join(sorted(other.stem for other in folder.glob("*.json")))
-        raise UsageError(f"study {name!r}", expected=f"a finished one: {known}")
-    content = _read(path)
+    content = _read(folder / f"{name}.json")
     data = data or next(iter(content["tests"]))
-    if data not in content["tests"]:
-        raise UsageError("data", expected=f"one of {', '.join(content['tests'])}", found=data)
+    test = content["tests"][data]
     records = pd.DataFrame([record["config"] | record for record in content["records"]])
     records = records[records["data"] == data].drop(columns=["config", "versions", *_TEST])
     by_training = records.groupby(["model", "n_train"], sort=False)["scores"]
@@ -301,8 +288,8 @@ def load_study(name: str, data: str | None = None) -> Study | None:
         content["title"],
         content["question"],
         data,
-        labels=np.array(content["tests"][data]["labels"]),
-        subjects=np.array(content["tests"][data]["subjects"]),
+        labels=np.array(test["labels"]),
+        subjects=np.array(test["subjects"]),
         scores={training: np.stack(list(scores)) for training, scores in by_training},
         records=records.drop(columns="scores").reset_index(drop=True),
     )
@@ -348,11 +335,10 @@ def table(study: Study) -> pd.DataFrame:
     baseline = next(iter(study.scores))[0]
     rows = []
     for (model, size), scores in study.scores.items():
-        rows.append((size, model, _interval(study, _auc, scores, logit=True)))
+        intervals = {model: _interval(study, _auc, scores, logit=True)}
         if model != baseline:
-            gain = compare(study, model, baseline, at=size)
-            rows.append((size, f"{model} - {baseline}", gain))
-    rows = [(size, what, auc.value, auc.low, auc.high) for size, what, auc in rows]
+            intervals[f"{model} - {baseline}"] = compare(study, model, baseline, at=size)
+        rows += [(size, what, auc.value, auc.low, auc.high) for what, auc in intervals.items()]
     return pd.DataFrame(rows, columns=["n_train", "what", "value", "low", "high"])
 
 
@@ -376,7 +362,7 @@ def _key(config: dict) -> str:
     return "-".join(str(config[name]) for name in ("data", "model", "n_train", "seed"))
 
 
-def _finished(plan: Plan, *, say: Callable[[str], None] = lambda text: None) -> dict[str, dict]:
+def _finished(plan: Plan) -> dict[str, dict]:
     """Return the sound records of a plan, gathered or not; say which have to be run again."""
     configs = {_key(config): config for config in plan.configs}
     found = {}
@@ -384,14 +370,14 @@ def _finished(plan: Plan, *, say: Callable[[str], None] = lambda text: None) -> 
         try:
             records = _read(path)["records"] if path.is_file() else []
         except LedgerError as error:
-            say(f"{error}; run again")
+            print(f"{error}; run again", file=sys.stderr)
             continue
         for record in records:
             key = _key(record["config"])
             if record["config"] == configs.get(key):
                 found[key] = record
             elif key in configs:
-                say(f"{path}: {key} had another configuration; run again")
+                print(f"{path}: {key} had another configuration; run again", file=sys.stderr)
     return found
 
 
@@ -404,8 +390,6 @@ def _read(path: Path) -> dict:
             rows = np.array([record["labels"], record["scores"]], dtype=float)
             if not np.isfinite(rows).all() or rows.shape != (2, len(record["subjects"])):
                 raise ValueError(f"{_key(record['config'])} without a score for each test image")
-            if not {"seconds", "versions", *_MEASURED} < set(record):
-                raise ValueError(f"{_key(record['config'])} with fields missing")
     except (ValueError, KeyError, TypeError) as error:
         expected = "what `course study` writes"
         raise LedgerError(f"{path}", expected=expected, found=f"damage ({error})") from None
@@ -441,8 +425,7 @@ def _run_one(experiment: Callable, threads: int, config: dict) -> dict | MedlibE
         try:
             measured = experiment(config)
         except Exception as error:
-            found = f"{type(error).__name__}: {error}"
-            failure = MedlibError(f"record {_key(config)}", found=found)
+            failure = MedlibError(f"record {_key(config)}", found=repr(error))
             failure.add_note(traceback.format_exc())
             return failure
         seconds = round(time.perf_counter() - start, 1)
@@ -486,7 +469,7 @@ def _on_cluster(experiment: Callable, configs: list[dict], scheduler: str) -> It
         client = Client(scheduler, timeout=CONNECT_SECONDS)
     except (ImportError, OSError, ValueError) as error:
         expected = "dask and distributed installed, and a running cluster, like tcp://host:8786"
-        raise UsageError(f"scheduler {scheduler}", expected=expected, found=str(error)) from None
+        raise UsageError(f"scheduler {scheduler}", expected=expected, found=repr(error)) from None
     with client:
         with suppress(TimeoutError):
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)

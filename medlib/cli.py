@@ -43,9 +43,10 @@ def run_app(app: typer.Typer, name: str) -> None:
             traceback.print_exc()
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # Typer turns Ctrl-C into this code without a word
+            print(f"{name}: interrupted", file=sys.stderr)
+        raise
 
 
 app = new_app(
@@ -124,7 +125,7 @@ def train(
                 on_epoch=on_epoch,
             )
     except KeyboardInterrupt:
-        print(f"medlib: interrupted; the same command continues {out}", file=sys.stderr)
+        print(f"medlib: the same command continues {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     if metrics is None:
         print(f"{out} is finished already; see {out / runfiles.REPORT}")

@@ -91,7 +91,7 @@ def test_interrupted_then_killed_it_ends_with_the_same_weights(finished, images,
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr == f"medlib: interrupted; the same command continues {out}\n"
+    assert stderr == f"medlib: the same command continues {out}\nmedlib: interrupted\n"
 
     process = medlib(*train_arguments(images, out))
     before = (out / runfiles.CHECKPOINT).stat().st_mtime_ns

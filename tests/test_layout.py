@@ -15,8 +15,8 @@ ORDER = {
     "coursekit": "source ledger check kernels build report execute links experiment studies "
     "progress cli",
 }
-# Where the house stands, never to go up again; coursekit is to come down to 1,100.
-MOST_CODE_LINES = {"medlib": 4400, "coursekit": 1235}
+# Where the house stands, never to go up again.
+MOST_CODE_LINES = {"medlib": 4400, "coursekit": 1100}
 
 
 def _modules(repository, package):

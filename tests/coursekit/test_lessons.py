@@ -154,7 +154,7 @@ def _plant_error(notebook):
     ("spoil", "found"),
     [
         (_edit_source, "cell 4 is not what lessons/90_noise.py gives"),
-        (_spoil(lambda notebook: notebook.cells.pop()), "11 cells instead of 12"),
+        (_spoil(lambda notebook: notebook.cells.pop()), "cell 12 is not what"),
         (_spoil(_unexecute), "not executed"),
         (_spoil(_plant_error), "holds an error"),
         (lambda course: (course / "notebooks/90_noise.ipynb").unlink(), "not there"),
@@ -250,7 +250,7 @@ def test_processor_seconds_are_those_of_the_kernel_and_its_children(course):
     execution = kernels.Execution(lesson, "busy")
     kernels.execute_all([execution], course / "runs")
     assert execution.status == "done"
-    assert 3 <= execution.cpu_seconds < 6
+    assert 2.9 <= execution.cpu_seconds < 6  # the system counts in hundredths of a second
     assert execution.cells_done == execution.cells == 2
 
 
@@ -322,13 +322,9 @@ def test_run_replaces_parameters_in_the_source(course):
     assert records["90/error"]["parameters"] == {"scans": 4, "seed": 0}
 
 
-@pytest.mark.parametrize(
-    ("parameters", "match"),
-    [({"epochs": 3}, "scans=16, seed=0"), ({"scans": "many"}, "a value like 16")],
-)
-def test_run_refuses_parameters_the_lesson_does_not_have(course, parameters, match):
-    with pytest.raises(UsageError, match=match):
-        execute.execute_lessons(source.find(course), parameters=parameters)
+def test_run_refuses_parameters_the_lesson_does_not_have(course):
+    with pytest.raises(UsageError, match="scans=16, seed=0"):
+        execute.execute_lessons(source.find(course), parameters={"epochs": 3})
     assert not (course / "runs").exists()
 
 
@@ -454,7 +450,7 @@ def test_interrupt_ends_the_kernels(course, command):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Traceback" not in stderr
+    assert stderr == "course: interrupted\n"
     assert psutil.wait_procs(family, timeout=5)[1] == []
     assert list(course.glob("runs/*/index.html")) or command == "build"
     assert not list(course.glob("notebooks/9[234]*"))
