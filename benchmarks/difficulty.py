@@ -1,8 +1,8 @@
 """How hard simbrain is: prints one JSON line of test AUCs.
 
-Classical models, the network of lesson 05 and one with He initialisation, batch normalisation and
-global pooling must differ as they do on real images; models that see only what should not matter
-must fail.
+Classical models, a plain network with dense layers and one with He initialisation, batch
+normalisation and global pooling must differ as they do on real images; models that see only what
+should not matter must fail.
 
     python benchmarks/difficulty.py            # cohorts 0 to 4, all models
     python benchmarks/difficulty.py --quick    # cohort 0, no networks
@@ -175,7 +175,7 @@ def train_cnn(data: MedicalDataset, seed: int) -> np.ndarray:
     train, validation, test = (
         standardise.apply(split.images) for split in (data.train, data.validation, data.test)
     )
-    model = build_lesson_05(data.image_shape)
+    model = build_plain(data.image_shape)
     auc = keras.metrics.AUC(name="auc")
     model.compile(keras.optimizers.Adam(5e-4), "binary_crossentropy", metrics=[auc])
     stop = keras.callbacks.EarlyStopping(
@@ -208,8 +208,8 @@ def train_normalised(data: MedicalDataset, seed: int) -> np.ndarray:
     return training.predict(model, data.test.images, TASK)[:, 1]
 
 
-def build_lesson_05(image_shape: tuple[int, int, int]):
-    """Three convolutions with pooling and two dense layers: the network of lesson 05."""
+def build_plain(image_shape: tuple[int, int, int]):
+    """Three convolutions with pooling and two dense layers, as in many tutorials."""
     from keras import Sequential, layers
 
     blocks = []
@@ -223,7 +223,7 @@ def build_lesson_05(image_shape: tuple[int, int, int]):
 
 
 def build_normalised(image_shape: tuple[int, int, int]):
-    """The blocks of lesson 05 with He initialisation, batch normalisation, global max pooling.
+    """The blocks of the plain network with He initialisation, batch normalisation, global max pooling.
 
     A tumour fills a few hundredths of a slice: its greatest response says more than the mean.
     """
