@@ -223,7 +223,7 @@ def build_plain(image_shape: tuple[int, int, int]):
 
 
 def build_normalised(image_shape: tuple[int, int, int]):
-    """The blocks of the plain network with He initialisation, batch normalisation, global max pooling.
+    """The plain blocks with He initialisation, batch normalisation and global max pooling.
 
     A tumour fills a few hundredths of a slice: its greatest response says more than the mean.
     """

@@ -28,6 +28,7 @@ BATCH_SIZE = 32
 STEPS = 800  # a small set gets as many epochs as make this many steps ...
 EPOCHS_AT_LEAST, EPOCHS_AT_MOST = 8, 100  # ... within these bounds
 PREDICTION_BATCH = 128
+SETTLED_ON = 2_048  # images, for the means of batch normalisation
 
 
 def set_seed(seed: int) -> None:
@@ -122,7 +123,8 @@ def fit(
 
     AdamW, a learning rate that rises linearly and then falls to zero along a cosine, label
     smoothing, random changes of the images. No epoch is chosen: the schedule ends where the
-    network is best, and images kept back for choosing would be missing from the training.
+    network is best, and images kept back for choosing would be missing from the training. At the
+    end batch normalisation measures its means anew, on images as they are.
 
     Everything random in an epoch follows from ``seed`` and the number of the epoch. So a training
     that is killed, and started again with the same arguments and ``checkpoint``, goes on after the
@@ -178,8 +180,8 @@ def fit(
 
     batch_size = min(batch_size, len(train))
     steps = len(train) // batch_size
-    trainer = model
-    if not model.compiled:
+    trainer, is_ours = model, not model.compiled
+    if is_ours:
         trainer = AugmentedModel(model, task, augmentation or {})
         warm_up_steps = int(warm_up * epochs * steps)
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -218,6 +220,9 @@ def fit(
         )
     elif getattr(getattr(trainer, "optimizer", None), "use_ema", False):
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+    if is_ours:
+        _settle_normalisation(model, train.images, seed=seed)
+        history.rows[-1] |= measure()  # of the network as it is left
     return pd.DataFrame(history.rows)
 
 
@@ -241,6 +246,27 @@ def predict(model, images: np.ndarray, task, *, mirror: bool = False) -> np.ndar
         mirrored = task.predict(model, images[..., ::-1, :], batch_size=PREDICTION_BATCH)
         predictions = (predictions + task.unmirror(mirrored)) / 2
     return predictions
+
+
+def _settle_normalisation(model, images: np.ndarray, *, seed: int) -> None:
+    """Let batch normalisation measure means and variances for the weights that are kept.
+
+    While it trained, it saw changed images, blurred where they were turned, and weights that were
+    not averaged yet. Izmailov and others, Averaging Weights Leads to Wider Optima and Better
+    Generalization, UAI 2018, algorithm 1, last line.
+    """
+    import keras
+
+    layers = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    order = np.random.default_rng(seed).permutation(len(images))[:SETTLED_ON]
+    batches = np.array_split(order, math.ceil(len(order) / PREDICTION_BATCH)) if layers else []
+    for step, rows in enumerate(batches):
+        for layer in layers:
+            layer.momentum = step / (step + 1)  # all batches count the same
+        model(images[rows], training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def _batches(split, task, batch_size: int, *, seed: int, epochs: range):

@@ -77,6 +77,15 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(uninterrupted):
     pd.testing.assert_frame_equal(history, uninterrupted[1], check_exact=True)
 
 
+def test_normalisation_ends_with_the_means_of_images_as_they_are():
+    network, _ = fitted()
+    convolution, normalisation = network.layers[1:3]
+    outputs = np.asarray(convolution(a_split(70, 1).images))
+    found = np.asarray(normalisation.moving_mean), np.asarray(normalisation.moving_variance)
+    np.testing.assert_allclose(found[0], outputs.mean(axis=(0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(found[1], outputs.var(axis=(0, 1, 2)), atol=1e-5)
+
+
 def test_another_seed_gives_another_training(uninterrupted):
     _, history = fitted(seed=1)
     assert not np.array_equal(history["loss"], uninterrupted[1]["loss"])
