@@ -23,7 +23,7 @@
 #
 # - find the defects in a typical tutorial listing, and show what each one does;
 # - read images and labels from files and a CSV so that they cannot get mixed up;
-# - build and train a CNN, and decide on validation data only;
+# - build and train a CNN, and watch it on validation patients;
 # - measure it once on test patients, with intervals, next to two simple baselines;
 # - look at what it misses, save it, load it and use it on new images.
 #
@@ -363,7 +363,7 @@ for size in (64, 224):
 
 # %% [markdown]
 # Nearly nineteen times as many: eleven million weights for a few hundred patients, each tied to one *place* in the picture.
-# But a tumour may sit anywhere. So our network is built differently:
+# But a tumour may sit anywhere. So our network is built differently (convolutions and pooling: LeCun and others 1998):
 #
 # - three blocks of two convolutions, 16, 32 and 64 channels wide; the first convolution moves in steps of two pixels
 #   (its **stride**) where pictures are large, and max pooling halves the map between blocks;
@@ -375,7 +375,8 @@ for size in (64, 224):
 # - in front a layer that mirrors each training image left to right or not, by chance: a mirrored tumour is still a
 #   tumour. In prediction it does nothing.
 #
-# This is the only place in the course where this network is written out; later it is `medlib.models.build("cnn", ...)`.
+# This is the only place in the course where this network is written out; elsewhere, as in lesson 03, it is
+# `medlib.models.build("cnn", ...)`.
 
 
 # %%
@@ -426,7 +427,8 @@ print(f"{network.count_params():,} weights, those of the batch normalisations in
 # ### Training, with validation
 #
 # A **batch** of 32 training images gives one step: predict, compare with the labels by binary cross-entropy, move each
-# weight a little against its gradient. The optimiser is AdamW (Loshchilov and Hutter 2019), which gives each weight a
+# weight a little against its gradient. The **optimiser**, the rule that turns gradients into changes of the weights, is
+# AdamW (Loshchilov and Hutter 2019), which gives each weight a
 # step size of its own (lesson 12). The overall step size, the **learning rate** $\eta$, rises during the first fifth of
 # all $T$ steps, because the first gradients are those of random weights; then it falls along a cosine,
 #
@@ -506,23 +508,31 @@ plotting.show(
 
 # %%
 ledger.record("05/validation_auc", history["val_auc"][-1], parameters, limits=(0, 1), chance=0.5)
-ledger.say("After the last epoch the AUC on the validation patients is **{validation_auc:.3f}**.")
+ledger.say(
+    "After the first epoch the validation loss is {first:.2f} (always 1/2 would cost 0.69), after the last {last:.2f}, with "
+    "an AUC of **{validation_auc:.3f}** on the validation patients.",
+    first=history["val_loss"][0],
+    last=history["val_loss"][-1],
+)
 
 # %% [markdown]
-# After the first epoch the validation loss can stand far above guessing while the training loss does not. Nothing is
-# wrong: in prediction, batch normalisation uses running means, and while the steps are large these lag behind the
-# weights. At the end, with small steps, both settle. That is why the weights of the *last* epoch are kept, and none is
-# picked: the schedule ends where the training should end. Where the learning rate does not fall, one picks the epoch
-# with the best validation AUC instead (**early stopping**), and pays for it: a maximum over noisy numbers looks better
-# than it is. Watch for validation getting worse while training gets better: that would be **overfitting**.
+# A validation loss far above guessing after the first epoch need not mean that nothing was learnt. A likely reason (we have
+# not tested it): in prediction, batch normalisation uses running means, and these lag behind where the weights change
+# fastest. So the validation loss of one early epoch can mislead. At the end, with small steps, it settles. That is why the
+# weights of the *last* epoch are kept, and none is picked: the schedule ends where the training should end. Where the
+# learning rate does not fall, one picks the epoch with the best validation AUC instead (**early stopping**), and pays for
+# it: a maximum over noisy numbers looks better than it is. Watch for validation getting worse while training gets better:
+# that would be **overfitting**.
 #
-# The learning rate and the number of steps were chosen on validation patients.
+# Nothing is chosen on validation in this lesson. Learning rate and number of steps were, when it was written.
 #
 # ### The test set, once
 #
-# All decisions are made: architecture (which layers), training, threshold 0.5. Only now does the network predict the
+# All decisions are made: architecture (which layers), training, **threshold** 0.5 (from
+# this probability on an image is called tumour). Only now does the network predict the
 # test patients. Several slices belong to one patient and are more alike than slices of different patients, so the
-# intervals count patients, not slices: the errors of one patient's slices go together (Obuchowski 1997).
+# intervals count patients. For the AUC the errors of one patient's slices go together (Obuchowski 1997); for shares, such
+# as accuracy, the slices count as fewer, independent ones (Korn and Graubard 1998).
 #
 # **Sensitivity** is the share of tumour images called tumour, **specificity** the share of normal images called
 # normal, **balanced accuracy** the mean of the two. *Majority-class accuracy* is what the commonest class, always
@@ -580,6 +590,9 @@ comparison = pd.DataFrame(
 comparison
 
 # %% [markdown]
+# Lesson 03 gave another number for the same classical model: its test patients were others. That is the luck which an
+# interval over patients describes.
+#
 # Each threshold gives one point of the next figure, the receiver operating characteristic (**ROC**): the share of
 # tumours found (up) against the share of normal images called tumour (right). A curve nearer the upper left corner
 # is better; the AUC is the area under it. If two curves cross, neither is better at every share of false alarms.
@@ -637,7 +650,9 @@ ledger.say(
 band = ledger.bands().get("05/test_auc")
 if band is not None and dataset == "simbrain":
     ledger.say(
-        "Test AUC over {n} seeds: mean {mean:.3f}, standard deviation {sd:.3f}.",
+        "Test AUC over {n} seeds: mean {mean:.3f}, standard deviation {sd:.3f}. This run, {test_auc:.3f}, lies {z:+.1f} "
+        "standard deviations from the mean; what it says by size, below, shares its luck.",
+        z=(auc(test.labels, probability) - band.mean) / band.sd,
         n=band.n,
         mean=band.mean,
         sd=band.sd,
@@ -696,7 +711,7 @@ if has_size:
         place = np.arange(3) + shift
         ax.errorbar(place, values, yerr=ends, fmt=marker, capsize=5, label=quantity)
     ax.set_xticks(range(3), sizes)
-    ax.set(xlabel="tumour diameter in the slice", ylim=(0, 1.02), xlim=(-0.5, 2.5))
+    ax.set(xlabel="tumour diameter in the slice", ylabel="sensitivity, AUC", ylim=(0, 1.02), xlim=(-0.5, 2.5))
     ax.legend(loc="lower right")
     plotting.show(
         fig,
@@ -706,8 +721,8 @@ if has_size:
     )
 
 # %% [markdown]
-# In `simbrain` small tumours are harder than large ones. How many of them threshold 0.5 finds depends on the training, too:
-# the probabilities may come out higher or lower as a whole. That moves the sensitivity, and not the AUC.
+# Of `simbrain`'s tumours the small ones are missed most often. Most of those still get a higher probability than most
+# normal slices, as their AUC says: a lower threshold would find more of them, and raise more false alarms.
 #
 # Numbers first, then pictures: the most confident errors, or the least sure answers where there are fewer than four
 # errors. Would you have seen these tumours? In `simbrain` bright spots, which can run together into patches, occur in
@@ -772,8 +787,8 @@ pd.DataFrame(
 # numbers 255 times too large the answers run to the ends, 0 or 1, however unsure the network should be. No error warns
 # you.
 #
-# `medlib train`, `medlib evaluate` and `medlib predict` do what this lesson did, on a data set's name, a
-# CSV or a folder, and keep the preprocessing with the model.
+# `medlib train`, `medlib evaluate` and `medlib predict` do the same job on a data set's name, a CSV or a folder, with more
+# changes of the images (lesson 11) and averaged weights (lesson 12), and keep the preprocessing with the model.
 
 # %%
 import shutil
@@ -865,7 +880,7 @@ check.exercise("05.3", labels_of)
 #
 # - showed that code can run without learning: softmax over one unit, a loss that is zero, labels in
 #   another order than the images, one picture, no test set;
-# - kept file, label, patient and split in one row of one table;
+# - kept file, label and patient of each test image in one row of one table;
 # - watched the training on validation patients, and tested once, on patients drawn for this lesson;
 # - reported an interval over patients next to a majority and a classical baseline, and the spread over seeds;
 # - saw which tumours are missed, and that a forgotten scaling step gives wrong answers silently.
@@ -875,7 +890,8 @@ check.exercise("05.3", labels_of)
 #
 # ## References
 #
-# - I. Goodfellow, Y. Bengio, A. Courville: *Deep Learning*, MIT Press 2016, chapters 6 and 9.
+# - E. L. Korn, B. I. Graubard: Confidence intervals for proportions with small expected number of positive counts estimated
+#   from survey data, *Survey Methodology* 24 (1998) 193-201.
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document recognition,
 #   *Proceedings of the IEEE* 86 (1998) 2278-2324.
 # - S. Ioffe, C. Szegedy: Batch normalization: accelerating deep network training by reducing internal covariate
