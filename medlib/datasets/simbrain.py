@@ -55,7 +55,7 @@ def load_simbrain(
     seed : int
         Which cohort, and how it is split.
     workers : int, optional
-        Processes for the simulation; all cores by default. It does not change the result.
+        Processes for the simulation, see :func:`simulate_cohort`. They do not change the result.
 
     Returns
     -------
