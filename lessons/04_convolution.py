@@ -991,8 +991,8 @@ print("patients in both training and test:", len(set(data.train.subjects) & set(
 # The network is small: one layer of eight 7 x 7 kernels, ReLU, **global max pooling**, three scores. Global max pooling
 # keeps the largest answer of each kernel, wherever in the image.
 #
-# `Adam` is a refined gradient descent (lesson 12), here with steps that shrink to zero. It uses a random **batch** of 32 images for each step; one pass over
-# all training images is an **epoch**. "Sparse" categorical cross-entropy is the one from above, for labels given as 0, 1
+# `Adam` is a refined gradient descent (lesson 12), here with steps that shrink to zero. It uses a random **batch** of 32
+# images for each step; one pass over all training images is an **epoch**. "Sparse" categorical cross-entropy is the one from above, for labels given as 0, 1
 # or 2.
 #
 # > **Predict** How many weights has it? And what will the loss be, roughly, before the first step?
@@ -1124,8 +1124,8 @@ fig.supxlabel(f"filters -{limit:.1f} (purple) to {limit:.1f} (orange); outputs 0
 plotting.show(fig, alt="The eight learnt 7 by 7 filters, each with its output after ReLU on the T2 slice.")
 
 # %% [markdown]
-# Some look as if we had made them: a positive line beside a negative one, an edge or line detector for one
-# direction. Others look like nothing we know. The outputs are smaller than the slice, since nothing was padded. Background
+# None is as tidy as those that we wrote by hand: they began as random numbers, and it shows. Yet look at their outputs:
+# several filters answer along the edges of the brain, others to everything outside it. The outputs are smaller than the slice, since nothing was padded. Background
 # is not 0 but below the mean of the slice, so a filter can answer there.
 #
 # Global max pooling keeps only the largest output of each filter. So we can ask *where* it came from, over all
