@@ -114,7 +114,7 @@ def record(
     known = bands().get(name)
     band = known if known and known.parameters == _without_seed(parameters) else None
     if band:
-        comparison = f"band {band.low:.4g} to {band.high:.4g}, {band.n} seeds"
+        comparison = f"99 % band {band.low:.4g} to {band.high:.4g}, {band.n} seeds"
     elif known:
         comparison = "no band for these parameters"
     else:

@@ -1,5 +1,6 @@
 """The pages about a run: every lesson as it was executed, and a table of all of them."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def markdown_with_mathml(source: str) -> str:
         def latex_environment(self, name, body):
             return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 
-    return MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
+    page = MarkdownWithMath(renderer=Renderer(escape=False)).render(source)
+    page = page.replace('href="solutions/', 'href="../../notebooks/solutions/')
+    return re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)  # pages of the same run
 
 
 def write_index(executions: list[Execution], folder: Path) -> None:

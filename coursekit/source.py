@@ -9,10 +9,14 @@ Tags of cells (``# %% tags=["parameters"]``) that mean something here:
 ``exercise``, ``solution``
     The stub a reader fills in, and what it may be filled with. Readers get ``notebooks/NN.ipynb``
     without the solutions; ``notebooks/solutions/NN.ipynb`` has them in place of the stubs.
+``plumbing``
+    Code that a reader need not see: its input is collapsed (as is that of ``install``), its output
+    stays.
 """
 
 import ast
 import hashlib
+import re
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
@@ -24,6 +28,7 @@ from medlib.errors import UsageError
 
 _loader = jinja2.PackageLoader("coursekit")  # its folder templates/
 TEMPLATES = jinja2.Environment(loader=_loader, autoescape=True, trim_blocks=True)
+COLLAPSED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # JupyterLab, Colab
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"},
@@ -92,6 +97,13 @@ class Lesson:
             digest = hashlib.blake2b(f"{content}\n{seen[content]}".encode(), digest_size=4)
             cell["id"] = digest.hexdigest()
         self._stamp(notebook, self.notebook(solved=solved))
+        for cell in notebook.cells:
+            if {"plumbing", "install"} & set(tags(cell)):
+                cell.metadata |= COLLAPSED | {"tags": [*tags(cell), "hide-input"]}
+                cell.source = f"# @title Plumbing (nothing to learn here)\n{cell.source}"
+            if solved and cell.cell_type == "markdown":  # one folder further down
+                source = re.sub(r"\]\((?=\d\d_\w+\.ipynb)", "](../", cell.source)
+                cell.source = source.replace("](solutions/", "](")
         return notebook
 
     def parameters(self) -> dict:

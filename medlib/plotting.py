@@ -1,7 +1,8 @@
 """Figures with alternative text, in one style that colour-blind readers can read.
 
-A lesson draws with matplotlib, then calls :func:`show`: it puts the picture into the page together
-with a text for readers who cannot see it, and closes the figure. The colours are those of Okabe and
+A lesson draws with matplotlib, then calls :func:`show`, or :func:`show_animation` for what moves:
+they put the picture into the page together with a text for readers who cannot see it, and close the
+figure. The colours are those of Okabe and
 Ito, without the yellow (too pale on white) [1]_.
 
 References
@@ -13,6 +14,7 @@ References
 import base64
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,6 +31,7 @@ COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 
 PAGE_WIDTH = 8.0  # inches: a figure as wide as the text of a page
 PIXELS_PER_INCH = 110
+LARGEST_FILM = 400_000  # bytes: a notebook with some of them still loads quickly
 
 STYLE = {
     "figure.figsize": (PAGE_WIDTH, 4.0),
@@ -72,12 +75,7 @@ def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
     UsageError
         If the alternative text is missing or says next to nothing.
     """
-    if not isinstance(alt, str) or len(alt.split()) < 3:
-        raise UsageError(
-            "show(alt=...)",
-            expected="a sentence that says what the figure shows",
-            found=repr(alt),
-        )
+    _expect_text(alt)
     picture = png(fig)
     plt.close(fig)
     folder = os.environ.get("MEDLIB_FIGURES")
@@ -87,17 +85,61 @@ def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
     _display(picture, alt)
 
 
+def show_animation(frames: Iterable[Figure], *, alt: str, milliseconds: int = 200) -> None:
+    """Display figures one after the other, again and again: an animated PNG.
+
+    It plays in JupyterLab, in Colab and on GitHub. Paper shows the first frame, so that one should
+    say something by itself. The last frame stays five times as long as the others.
+
+    Parameters
+    ----------
+    frames : iterable of Figure
+        All of one size. A generator may change one figure and yield it again.
+    alt : str
+        What moves, and what that shows, for readers who cannot see it.
+    milliseconds : int
+        How long a frame is shown.
+
+    Raises
+    ------
+    UsageError
+        If the text says next to nothing, the frames differ in size, or the film has more than
+        400 kB.
+    """
+    from PIL import Image
+
+    _expect_text(alt)
+    pictures = []
+    for fig in frames:
+        pictures.append(_drawn(fig))
+        plt.close(fig)
+    if sizes := {picture.size for picture in pictures[1:]} - {pictures[0].size}:
+        expected = f"frames of one size, {pictures[0].size} pixels as the first"
+        raise UsageError("show_animation(frames)", expected=expected, found=f"{sizes}")
+    width, height = pictures[0].size
+    every = Image.new("RGB", (width, height * len(pictures)))  # colours that suit all frames
+    for number, picture in enumerate(pictures):
+        every.paste(picture, (0, number * height))
+    palette = every.resize((width, every.height // 4), Image.Resampling.NEAREST).quantize(128)
+    first, *others = (each.quantize(palette=palette, dither=0) for each in pictures)
+    durations = [milliseconds] * len(others) + [5 * milliseconds]
+    film = io.BytesIO()
+    first.save(film, "png", save_all=True, append_images=others, duration=durations, loop=0)
+    if film.tell() > LARGEST_FILM:
+        found = f"{film.tell() / 1000:.0f} kB in {len(pictures)} frames"
+        advice = "Draw fewer or smaller frames, or let less change from one to the next"
+        expected = f"at most {LARGEST_FILM / 1000:.0f} kB"
+        raise UsageError("show_animation(frames)", expected=expected, found=found, advice=advice)
+    _display(film.getvalue(), alt)
+
+
 def png(fig: Figure) -> bytes:
     """Return a figure as a picture; the same figure gives the same bytes.
 
     Its colours are reduced to 256, which nobody sees and which keeps notebooks a third of the size.
     """
-    from PIL import Image
-
-    drawn, reduced = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
-    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(reduced, format="png", optimize=True)
+    reduced = io.BytesIO()
+    _drawn(fig).quantize(256, dither=0).save(reduced, format="png", optimize=True)
     return reduced.getvalue()
 
 
@@ -230,6 +272,20 @@ def roc_curve(ax: Axes, labels: np.ndarray, scores: np.ndarray, *, label: str) -
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", gid="coin toss")
     ax.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+
+
+def _expect_text(alt: str) -> None:
+    if not isinstance(alt, str) or len(alt.split()) < 3:
+        expected = "a sentence that says what the figure shows"
+        raise UsageError("show(alt=...)", expected=expected, found=repr(alt))
+
+
+def _drawn(fig: Figure):
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    fig.savefig(drawn, format="png", dpi=PIXELS_PER_INCH)
+    return Image.open(drawn).convert("RGB")
 
 
 def _display(picture: bytes, alt: str) -> None:

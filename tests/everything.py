@@ -69,10 +69,10 @@ def other_parameters():
     folder = Path(os.environ.get("MEDLIB_DATA", test_data / "medmnist"))
     if (folder / "breastmnist.npz").is_file():
         os.environ["MEDLIB_DATA"] = str(folder)
-        yield "05", ["-p", "dataset=breastmnist", "-p", "image_size=28"]
+        yield "08", ["-p", "dataset=breastmnist", "-p", "image_size=28"]
     else:
-        yield "05", ["-p", "image_size=48", "-p", f"seed={other_seed}"]
-    yield "04" if list((ROOT / "lessons").glob("04_*.py")) else "05", ["-p", f"seed={other_seed}"]
+        yield "08", ["-p", "image_size=48", "-p", f"seed={other_seed}"]
+    yield "07", ["-p", f"seed={other_seed}"]
 
 
 def known_studies():
@@ -105,7 +105,7 @@ for study, n_records in known_studies():
     check = [*COURSE, "study", study, "--check", n_records]
     step(f"study {study}, {n_records} records again", check, cwd=ROOT)
 with tempfile.TemporaryDirectory() as own:
-    step("lesson 05 on a reader's folder", [*COURSE, "run", "05", *own_folder(own)], cwd=ROOT)
+    step("lesson 08 on a reader's folder", [*COURSE, "run", "08", *own_folder(own)], cwd=ROOT)
 
 print("\n===== seconds of every step", *table, sep="\n")
 print(*(f"FAILED {name}" for name in failures), sep="\n")

@@ -1,7 +1,10 @@
+import io
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import metrics
 
 from medlib import plotting
@@ -37,6 +40,50 @@ def test_show_closes_the_figure_and_writes_it_only_when_asked(tmp_path, monkeypa
 def test_show_wants_an_alternative_text(alt):
     with pytest.raises(UsageError, match="alt"):
         plotting.show(plt.figure(), alt=alt)
+
+
+def _bars(width=4):
+    fig, ax = plt.subplots(figsize=(width, 2))
+    for height in (1, 3, 2):
+        ax.cla()
+        ax.set(ylim=(0, 4))
+        yield fig if ax.bar(0, height) else None
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plotting, "_display", lambda picture, alt: shown.append(picture))
+    return shown
+
+
+def test_an_animation_plays_its_frames_in_order_and_closes_its_figure(displayed):
+    for _ in range(2):
+        plotting.show_animation(_bars(), alt=ALT, milliseconds=50)
+    assert displayed[0] == displayed[1]
+    assert not plt.get_fignums()
+    film = Image.open(io.BytesIO(displayed[0]))
+    assert (film.format, film.n_frames, film.info["loop"]) == ("PNG", 3, 0)
+    coloured, milliseconds = [], []
+    for frame in range(3):
+        film.seek(frame)
+        milliseconds.append(film.info["duration"])
+        pixels = np.asarray(film.convert("RGB")).astype(int)
+        coloured.append((np.ptp(pixels, axis=2) > 50).sum())
+    assert milliseconds == [50, 50, 250]
+    assert coloured[1] / coloured[0] == pytest.approx(3, rel=0.05)
+    assert coloured[2] / coloured[0] == pytest.approx(2, rel=0.05)
+
+
+def test_an_animation_that_is_too_large_or_jumps_is_refused(displayed):
+    with pytest.raises(UsageError, match="alt"):
+        plotting.show_animation(_bars(), alt="bars")
+    with pytest.raises(UsageError, match="one size"):
+        plotting.show_animation([*_bars(), *_bars(width=3)], alt=ALT)
+    noise = np.random.default_rng(0).random((12, 300, 300))
+    with pytest.raises(UsageError, match="at most 400 kB"):
+        plotting.show_animation((plotting.image_grid(each[None]) for each in noise), alt=ALT)
+    assert not displayed
 
 
 def test_image_grid_draws_equal_values_equally_and_states_the_window():

@@ -1,14 +1,14 @@
 """Answers to exercises are checked at once: what is wrong is said, the answer is not given.
 
-The checks of lesson 05 stand in ``coursekit/check/lesson_05.py``, one function for each exercise::
+The checks of lesson 08 stand in ``coursekit/check/lesson_08.py``, one function for each exercise::
 
-    @check.define("05.1")
+    @check.define("08.1")
     def sensitivity(answer):
         found = answer([1, 1, 0], [1, 0, 0])
         mistakes = {"You counted all correct decisions: look at tumours only.": 2 / 3}
         check.compare(found, 1 / 2, "It is wrong for two tumours of which one is found.", mistakes)
 
-and a lesson ends an exercise with ``check.exercise("05.1", sensitivity)``. Neither an empty stub
+and a lesson ends an exercise with ``check.exercise("08.1", sensitivity)``. Neither an empty stub
 nor a wrong answer stops the lesson.
 """
 
@@ -63,7 +63,7 @@ def define(name: str) -> Callable:
     Parameters
     ----------
     name : str
-        ``"05.1"``: lesson and exercise. The function gets the reader's answer, and calls
+        ``"08.1"``: lesson and exercise. The function gets the reader's answer, and calls
         :func:`that` for everything the answer must fulfil, the most common mistakes first.
     """
 
@@ -119,7 +119,7 @@ def exercise(name: str, answer) -> None:
     Parameters
     ----------
     name : str
-        ``"05.1"``: lesson and exercise.
+        ``"08.1"``: lesson and exercise.
     answer : callable or value
         The reader's function, or result.
 

@@ -1,72 +1,104 @@
 """Checks of the exercises of lesson 05."""
 
 import numpy as np
-import pandas as pd
 
 from coursekit import check
 
 
 @check.define("05.1")
-def threshold(answer):
-    """Check the highest threshold that reaches a sensitivity."""
-    labels = np.array([1] * 10 + [0] * 10)
-    tumours = np.array([0.95, 0.9, 0.8, 0.75, 0.7, 0.6, 0.5, 0.4, 0.3, 0.1])
-    probabilities = np.concatenate([tumours, np.linspace(0.02, 0.22, 10)])
-    for sensitivity, best in ((0.9, 0.3), (0.5, 0.7), (1.0, 0.1), (0.85, 0.3)):
-        found = float(answer(labels, probabilities, sensitivity))
-        reached = np.mean(tumours >= found)
-        where = f"With ten tumours and sensitivity={sensitivity},"
-        check.that(
-            reached >= sensitivity,
-            f"{where} your threshold finds only {reached:.0%} of them. Do you count from the right "
-            "end?",
-        )
-        check.that(
-            found >= best - 1e-9,
-            f"{where} a higher threshold would still find enough of them. Does yours equal one of "
-            "the probabilities, and do you look at images with label 1 only?",
-        )
-    shuffled = np.random.default_rng(0).permutation(20)
-    again = float(answer(labels[shuffled], probabilities[shuffled], 0.9))
-    check.that(abs(again - 0.3) < 1e-9, "The answer changes with the order of the images.")
+def asymmetry(answer):
+    """Check the mean difference between images and their mirror images."""
+    rng = np.random.default_rng(0)
+    images = rng.random((5, 6, 8, 3))
+    found = np.asarray(answer(images), dtype=float)
+    check.that(
+        found.shape == (5, 3),
+        f"For images of shape (5, 6, 8, 3) the result must have shape (5, 3), not {found.shape}. "
+        "Over which axes do you average?",
+    )
+    check.that(
+        not np.allclose(found, 0),
+        "It is zero for images that are not symmetric: positive and negative differences cancel.",
+    )
+    symmetric = images + images[:, :, ::-1]
+    check.that(
+        np.allclose(answer(symmetric), 0),
+        "It is not zero for images that are symmetric. Do you turn round the right axis?",
+    )
+    diagonal = np.zeros((1, 2, 4, 1))
+    diagonal[0, 0, 0], diagonal[0, 1, 3] = 0.5, 0.5  # as much on the left as on the right
+    check.that(
+        not np.isclose(np.ravel(answer(diagonal))[0], 0),
+        "You average before you compare. Compare each pixel with its mirror pixel, then average.",
+    )
+    one = np.zeros((1, 2, 4, 1))
+    one[0, 0, 0, 0] = 0.5
+    check.that(
+        np.isclose(np.ravel(answer(one))[0], 0.125),
+        "Right axis, wrong size: check it by hand on 2 x 4 pixels of which one is 0.5.",
+    )
 
 
 @check.define("05.2")
-def weights(answer):
-    """Check the number of weights of the network of lesson 05."""
-    widths = (16, 16, 32, 32, 64, 64)
-
-    def count(channels, *, bias=0, normalised=4, last=65):
-        pairs = zip((channels, *widths[:-1]), widths, strict=True)
-        return sum((9 * a + bias + normalised) * b for a, b in pairs) + last
-
-    mistakes = {
-        "Nearly: each convolution has no bias here.": count(3, bias=1),
-        "Nearly: batch normalisation has four numbers a channel.": count(3, normalised=0),
-        "Nearly: the running mean and variance are counted, too.": count(3, normalised=2),
-        "Nearly: is the last layer counted?": count(3, last=0),
-        "Nearly: the last unit also has a bias.": count(3, last=64),
-    }
-    found = answer(3, widths)
-    check.compare(found, count(3), "It is wrong for 3 channels and the lesson's widths.", mistakes)
-    check.that(answer(1, widths) == count(1), "It is wrong for one channel: which layer sees them?")
+def standardise(answer):
+    """Check that features are scaled with the statistics of the training images alone."""
+    known = np.array([[0.0, 1.0, 5.0], [2.0, 3.0, 5.0], [4.0, 8.0, 5.0]])
+    new = np.array([[2.0, 4.0, 5.0], [4.0, 0.0, 6.0]])
+    with np.errstate(all="ignore"):
+        found = np.asarray(answer(known.copy(), new.copy()), dtype=float)
     check.that(
-        answer(3, (8, 24)) == 9 * (3 * 8 + 8 * 24) + 4 * 32 + 25,
-        "It is wrong for two convolutions, 8 and 24 channels wide.",
+        found.shape == new.shape, f"The result must have the shape of `new`, not {found.shape}."
+    )
+    constant, rest = found[:, 2], found[:, :2]
+    mean, deviation = known.mean(axis=0)[:2], known.std(axis=0)[:2]
+    both = np.vstack([known, new])[:, :2]
+    new = new[:, :2]
+    mistakes = {
+        "You scale with the statistics of `new`: that is the leak.": (
+            (new - new.mean(axis=0)) / new.std(axis=0)
+        ),
+        "You scale with the statistics of both sets: that is the leak, only smaller.": (
+            (new - both.mean(axis=0)) / both.std(axis=0)
+        ),
+        "Each feature needs a mean and deviation of its own.": (new - known.mean()) / known.std(),
+        "You do not subtract the mean.": new / deviation,
+        "You divide by the variance: the standard deviation is its square root.": (
+            (new - mean) / deviation**2
+        ),
+    }
+    right = (new - mean) / deviation
+    with_sample_deviation = (new - mean) / known.std(axis=0, ddof=1)[:2]  # as good
+    if np.allclose(rest, with_sample_deviation):
+        right = with_sample_deviation
+    wrong = "The scaled values are wrong. Work out one feature (one column) by hand and compare."
+    check.compare(rest, right, wrong, mistakes, tolerance=1e-5)
+    check.that(
+        np.isfinite(constant).all(), "A feature that is constant in `known` gives no number."
+    )
+    check.that(
+        np.allclose(constant, 0),
+        "A feature that is constant in `known` must give zero, also where `new` differs from it.",
     )
 
 
 @check.define("05.3")
-def matching(answer):
-    """Check that labels follow their files."""
-    table = pd.DataFrame({"image": ["a2.png", "a10.png", "a1.png"], "label": [1, 0, 2]})
-    found = list(answer(["a1.png", "a2.png", "a10.png"], table))
-    mistakes = {"You return the labels in the order of the table, not of the files.": [1, 0, 2]}
-    check.compare(found, [2, 1, 0], "A file got the label of another one.", mistakes)
-    some = list(answer(["a10.png"], table))
-    check.that(some == [0], "It is wrong when only some of the files are asked for.")
-    try:
-        answer(["a1.png", "a3.png"], table)
-    except KeyError:
-        return
-    check.that(False, "A file that is not in the table must raise a KeyError.")
+def auc_by_pairs(answer):
+    """Check the area under the curve by its definition."""
+    labels = np.array([1, 1, 0, 0, 1, 0])
+    scores = np.array([3.0, 1.0, 0.0, 2.0, 5.0, -1.0])
+    found = np.asarray(answer(labels, scores), dtype=float)
+    check.that(found.size == 1, f"The AUC is one number, not an array of shape {found.shape}.")
+    found = found.item()
+    mistakes = {
+        "You counted the pairs: the AUC is a share of them, not a number.": 8,
+        "It is the wrong way round: who should score higher?": 1 / 9,
+    }
+    wrong = "It is wrong for six images without ties, three a class: how many pairs are there?"
+    check.compare(found, 8 / 9, wrong, mistakes, tolerance=1e-5)
+    reverse = float(answer(labels, -scores))
+    wrong = "It is wrong for scores in the wrong order: they give less than 0.5."
+    check.compare(reverse, 1 / 9, wrong, tolerance=1e-5)
+    ties = float(answer(np.array([1, 0, 1, 0]), np.array([0.0, 0.0, 0.0, 0.0])))
+    check.that(np.isclose(ties, 0.5), "If all scores are equal it must be one half: mind the ties.")
+    some = float(answer(np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0])))
+    check.that(np.isclose(some, 0.75), "It is wrong when some pairs are ties and some are not.")

@@ -27,7 +27,7 @@ REGULARISATION = 0.1  # inverse strength of the penalty on the weights
 def build_classical() -> Pipeline:
     """Percentiles of intensity and measures of texture, standardised, then logistic regression.
 
-    The best on validation of what lesson 03 compares.
+    The best on validation of what lesson 05 compares.
 
     Returns
     -------

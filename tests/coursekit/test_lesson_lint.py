@@ -2,6 +2,9 @@
 
 import ast
 import re
+import statistics
+from base64 import b64decode
+from dataclasses import dataclass
 from pathlib import Path
 
 import jupytext
@@ -16,7 +19,11 @@ LESSONS = sorted((REPOSITORY / "lessons").glob("[0-9][0-9]_*.py"))
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").rglob("*.ipynb"))
 PLANTED = Path(__file__).parent / "lessons_fixture" / "lessons" / "90_noise.py"
 
-LONGEST_CELL = 20
+LONGEST_CELL, USUAL_CELL = 20, 6  # lines of the longest cell, and of the median one
+MOST = {"words": 3000, "code cells": 60, "visible lines": 300}
+LARGEST_PICTURE = 400_000  # bytes
+LINK = re.compile(r"\]\(((?:[^()]|\([^()]*\))+)\)")
+DOI = re.compile(r"https://doi\.org/10\.\d{4,9}/\S+")
 NETWORK_MODULES = {"urllib", "requests", "http", "httpx", "socket", "wget", "pooch", "ftplib"}
 NETWORK_CALLS = {"get_file", "urlopen", "urlretrieve", "fetch_openml", "read_html"}
 ABSOLUTE = re.compile(r"^(/[A-Za-z]|~[/\\]|[A-Za-z]:[\\/])")
@@ -31,10 +38,58 @@ PROSE = {  # what must stand in the Markdown, without its asterisks
     "time to read and run: Reading: about N min · running: about N s": (
         r"Reading: about \d+ min\s*·\s*running: about \d+ s"
     ),
-    "exercises: ## Try it": r"(?m)^## Try it",
+    "two exercises: Exercise NN.1, Exercise NN.2": r"Exercise \d\d\.1\b(.|\n)*Exercise \d\d\.2\b",
+    "a link to its solutions": r"\]\(solutions/\d\d_\w+\.ipynb\)",
     "a recap: In this lesson we": r"In this lesson we",
+    "a link to the next lesson: Next": r"(?m)^(#+ )?Next\b.*(\n.*)?\]\(\d\d_\w+\.ipynb\)",
     "References": r"(?m)^(#+ )?References",
 }
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of a lesson there is to read, and how long that takes."""
+
+    words: int
+    code_cells: int
+    cell_lines: list[int]  # of the cells that a reader sees
+    predictions: int
+    exercises: int
+
+    @property
+    def visible_lines(self) -> int:
+        return sum(self.cell_lines)
+
+    @property
+    def minutes(self) -> int:
+        """200 words a minute, 5 s a line, 1 min a prediction, 5 min an exercise; to 5 minutes."""
+        minutes = self.words / 200 + self.visible_lines * 5 / 60
+        return 5 * round((minutes + self.predictions + 5 * self.exercises) / 5)
+
+    def __str__(self):
+        return (
+            f"{self.words:,} words, {self.code_cells} code cells, {self.visible_lines} visible "
+            f"lines (median {statistics.median(self.cell_lines):g}), {self.predictions} "
+            f"predictions, {self.exercises} exercises, {self.minutes} min"
+        )
+
+
+def size(path: Path) -> Size:
+    """Measure a lesson as it is handed out, without its solutions."""
+    cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    prose = LINK.sub("]", prose)
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    code = [cell for cell in code if "solution" not in cell.metadata.get("tags", [])]
+    hidden = {"plumbing", "install"}
+    seen = [cell for cell in code if not hidden & set(cell.metadata.get("tags", []))]
+    return Size(
+        words=sum(bool(re.search(r"\w", word)) for word in prose.split()),
+        code_cells=len(code),
+        cell_lines=[sum(map(bool, map(str.strip, cell.source.split("\n")))) for cell in seen],
+        predictions=prose.count("**Predict"),
+        exercises=sum("exercise" in cell.metadata.get("tags", []) for cell in code),
+    )
 
 
 def lint(path: Path) -> list[str]:
@@ -43,7 +98,15 @@ def lint(path: Path) -> list[str]:
     markdown = [cell.source for cell in cells if cell.cell_type == "markdown"]
     code = [cell for cell in cells if cell.cell_type == "code"]
     prose = "\n\n".join(markdown).replace("**", "")
-    problems = [f"missing {what}" for what, rule in PROSE.items() if not re.search(rule, prose)]
+    problems = _lint_size(size(path), prose) + _lint_links(path, prose)
+    if not re.search(r"show_animation\(|interact\(", "\n".join(cell.source for cell in code)):
+        problems.append("nothing moves: use plotting.show_animation or ipywidgets.interact")
+    for text in markdown:
+        if text.count("<details>") != len(re.findall(r"<details><summary>.+</summary>\n\n", text)):
+            problems.append("an answer that is not '<details><summary>...</summary>', empty line")
+        if text.count("<details>") != text.count("\n\n</details>"):
+            problems.append("an answer that does not end with an empty line and </details>")
+    problems += [f"missing {what}" for what, rule in PROSE.items() if not re.search(rule, prose)]
     for tag in ("parameters", "install"):
         count = sum(tag in cell.metadata.get("tags", []) for cell in code)
         if count != 1:
@@ -77,6 +140,8 @@ def lint_outputs(notebook) -> list[str]:
                 alt = output.metadata.get("image/png", {}).get("alt", "")
                 if len(alt.split()) < 3:
                     problems.append(f"code cell {count} shows a figure without alternative text")
+                if len(b64decode(output.data["image/png"])) > LARGEST_PICTURE:
+                    problems.append(f"code cell {count} shows a picture of more than 400 kB")
     return problems
 
 
@@ -85,6 +150,34 @@ def exercises_in(notebook) -> dict[str, str]:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     found = [output.get("data", {}).get(CHECK_MIME) for output in outputs]
     return {content["exercise"]: content["state"] for content in found if content}
+
+
+def _lint_size(found: Size, prose: str) -> list[str]:
+    numbers = zip(MOST, (found.words, found.code_cells, found.visible_lines), strict=True)
+    problems = [f"{n:,} {what}, more than {MOST[what]:,}" for what, n in numbers if n > MOST[what]]
+    if statistics.median(found.cell_lines) > USUAL_CELL:
+        problems.append(f"half of the cells have more than {USUAL_CELL} lines")
+    stated = re.search(r"Reading: about (\d+) min", prose)
+    if stated and int(stated[1]) != found.minutes:
+        problems.append(f"it says {stated[1]} minutes, and has {found}")
+    return problems
+
+
+def _lint_links(path: Path, prose: str) -> list[str]:
+    problems = []
+    for target in LINK.findall(prose):
+        lesson = re.fullmatch(r"(?:solutions/)?(\d\d_\w+)\.ipynb", target)
+        if "doi.org" in target and not DOI.fullmatch(target):
+            problems.append(f"not a DOI's address: {target}")
+        elif lesson and lesson[1] not in {each.stem for each in [*LESSONS, PLANTED]}:
+            problems.append(f"a link to a lesson that is not there: {target}")
+        elif not lesson and not target.startswith("https://"):
+            problems.append(f"a link that leaves the notebooks: {target}")
+    *_, references = re.split(r"(?m)^(?:#+ )?References", prose)
+    for reference in re.split(r"(?m)^- ", references)[1:]:
+        if not LINK.search(reference):
+            problems.append(f"a reference without a link: {reference[:40]!r}")
+    return problems
 
 
 def _lint_code(source: str) -> list[str]:
@@ -149,8 +242,24 @@ def test_stubs_are_empty_and_solutions_are_correct(path):
 PLANTS = {  # what is replaced in a good lesson, by what, and the problem that must be found
     "title": ("# # 90 Noise", "# Noise", "a title"),
     "objectives": ("# **You will**", "# We will", "You will"),
-    "time": ("# Reading: about 3 min", "# Short", "time to read"),
-    "exercises": ("# ## Try it", "# ## More", "Try it"),
+    "time": ("# Reading: about 15 min", "# Short", "time to read"),
+    "wrong time": ("about 15 min", "about 5 min", "it says 5 minutes, and has"),
+    "exercises": ("**Exercise 90.2", "**Another", "two exercises"),
+    "solutions": ("(solutions/90_noise.ipynb)", "(90_noise.ipynb)", "a link to its solutions"),
+    "next": ("# **Next**", "# **More**", "a link to the next lesson"),
+    "no lesson": ("(90_noise.ipynb)", "(89_peace.ipynb)", "a lesson that is not there"),
+    "other file": ("(90_noise.ipynb)", "(../README.md)", "a link that leaves the notebooks"),
+    "DOI": ("https://doi.org/10.", "https://doi.org/", "not a DOI"),
+    "reference": ("(https://doi.org/10.1002/mrm.1910340618)", "", "a reference without a link"),
+    "words": ("# **In this", "# " + "word " * 3001 + "\n#\n# **In this", "more than 3,000"),
+    "median": ("# %%\n", "# %%\n" + "scans\n" * 6, "half of the cells"),
+    "nothing moves": (
+        "show_animation(films, alt=ALT)\n_ = ipywidgets.interact",
+        "show(films, alt=ALT)\n_ = print",
+        "nothing moves",
+    ),
+    "open answer": ("# </details>", "# end", "does not end with an empty line"),
+    "answer": ("</summary>", "", "an answer that is not"),
     "recap": ("In this lesson we", "We", "a recap"),
     "references": ("**References**", "Books", "References"),
     "no parameters": ('tags=["parameters"]', "", "0 cells tagged parameters"),

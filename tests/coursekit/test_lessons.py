@@ -78,7 +78,8 @@ def test_built_notebook_is_executed_and_says_nothing_volatile(course):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert notebook.metadata.kernelspec.name == "python3"
     assert "version" not in notebook.metadata.language_info
-    assert {key for cell in notebook.cells for key in cell.metadata} == {"tags"}
+    keys = {"tags", "jupyter", "cellView"}
+    assert {key for cell in notebook.cells for key in cell.metadata} == keys
     assert ledger.records_in(notebook)["90/pixels"]["value"] == 1024
     (lesson,) = source.find(course)
     building.check([lesson])
@@ -111,6 +112,37 @@ def test_an_edit_changes_one_cell_id(course):
     assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
 
 
+def test_plumbing_is_collapsed_in_every_front_end_and_keeps_its_output(course):
+    cells = _notebook(course).cells
+    hidden = [cell for cell in cells if "hide-input" in cell.metadata.get("tags", [])]
+    assert [cell.metadata.tags[0] for cell in hidden] == ["install", "plumbing"]
+    for cell in hidden:
+        assert cell.metadata.jupyter.source_hidden
+        assert cell.metadata.cellView == "form"
+        assert cell.source.startswith("# @title")
+    page = execute.execute_lessons(source.find(course)).with_name("90_noise.html").read_text()
+    assert page.count('<details class="plumbing">') == 2
+
+
+def test_links_between_lessons_lead_somewhere_from_everywhere(course):
+    solved = "\n".join(cell.source for cell in _notebook(course, "notebooks/solutions").cells)
+    assert "[again](../90_noise.ipynb)" in solved
+    assert "[solutions](90_noise.ipynb)" in solved
+    page = execute.execute_lessons(source.find(course)).with_name("90_noise.html").read_text()
+    assert 'href="90_noise.html"' in page
+    assert 'href="../../notebooks/solutions/90_noise.ipynb"' in page
+
+
+def test_a_slider_leaves_a_sentence_where_no_kernel_is_alive(course):
+    notebook = _notebook(course)
+    assert "widgets" not in notebook.metadata
+    (sliders,) = [cell for cell in notebook.cells if "interact(" in cell.source]
+    film, slider = sliders.outputs
+    assert set(film.data) == {"image/png", "text/plain"}
+    assert "run this cell to move it" in slider.data["text/markdown"]
+    assert "widget" not in str(slider)
+
+
 def test_readers_get_stubs_and_the_solutions_solve_them(course):
     stub, solution = "return ...", "return deviation / n**0.5"
     handed_out, solved = (
@@ -125,12 +157,12 @@ def test_readers_get_stubs_and_the_solutions_solve_them(course):
         re.findall(r'"state": "(\w+)"', (course / folder / "90_noise.ipynb").read_text())
         for folder in ("notebooks", "notebooks/solutions")
     ]
-    assert states == [["empty"], ["correct"]]
+    assert states == [["empty"] * 2, ["correct"] * 2]
 
 
 def _edit_source(course):
     path = course / "lessons" / "90_noise.py"
-    path.write_text(path.read_text().replace("Predict before", "Guess before"))
+    path.write_text(path.read_text().replace("Every scan is", "Each scan is"))
 
 
 def _spoil(change):
@@ -154,7 +186,7 @@ def _plant_error(notebook):
     ("spoil", "found"),
     [
         (_edit_source, "cell 4 is not what lessons/90_noise.py gives"),
-        (_spoil(lambda notebook: notebook.cells.pop()), "cell 12 is not what"),
+        (_spoil(lambda notebook: notebook.cells.pop()), "cell 17 is not what"),
         (_spoil(_unexecute), "not executed"),
         (_spoil(_plant_error), "holds an error"),
         (lambda course: (course / "notebooks/90_noise.ipynb").unlink(), "not there"),

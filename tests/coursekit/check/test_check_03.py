@@ -1,85 +1,183 @@
-"""Planted wrong answers to the exercises of lesson 03 are found, and right ones pass."""
+"""The checks of lesson 03, and the folder of planted defects that it hands out."""
+
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from PIL import Image
 
 from coursekit import check
+from coursekit.check import lesson_03
+from medlib.datasets.structure import MedicalDataset, Split
 
 
-def _scaled(new, *of):
-    together = np.vstack(of)
-    return (new - together.mean(axis=0)) / together.std(axis=0)
+def all_copies(hashes, labels):
+    return np.flatnonzero(pd.Series(hashes).duplicated(keep=False))
 
 
-def _shift_only(known, new):
-    deviation = known.std(axis=0)
-    return (new - known.mean(axis=0)) / np.where(deviation == 0, 1, deviation)
+def later_rows_only(hashes, labels):
+    seen = {}
+    return [
+        row
+        for row, (digest, label) in enumerate(zip(hashes, labels, strict=True))
+        if seen.setdefault(digest, label) != label
+    ]
 
 
-def _pairs(labels, scores):
-    return scores[labels == 1][:, None], scores[labels == 0][None, :]
+def neighbouring_rows(hashes, labels):
+    rows = set()
+    for row in range(len(hashes) - 1):
+        if hashes[row] == hashes[row + 1] and labels[row] != labels[row + 1]:
+            rows |= {row, row + 1}
+    return sorted(rows)
 
 
-WRONG = {
-    "03.1": {
-        "upside down": lambda x: np.abs(x - x[:, ::-1]).mean(axis=(1, 2)),
-        "channels": lambda x: np.abs(x - x[..., ::-1]).mean(axis=(1, 2)),
-        "signed": lambda x: (x - x[:, :, ::-1]).mean(axis=(1, 2)),
-        "all channels": lambda x: np.abs(x - x[:, :, ::-1]).mean(axis=(1, 2, 3)),
-        "squared": lambda x: ((x - x[:, :, ::-1]) ** 2).mean(axis=(1, 2)),
-        "sum": lambda x: np.abs(x - x[:, :, ::-1]).sum(axis=(1, 2)),
-        "halves": lambda x: np.abs(
-            x[:, :, : x.shape[2] // 2].mean(axis=(1, 2))
-            - x[:, :, x.shape[2] // 2 :].mean(axis=(1, 2))
-        ),
-        "rows averaged first": lambda x: np.abs((x - x[:, :, ::-1]).mean(axis=1)).mean(axis=1),
-    },
-    "03.2": {
-        "own statistics": lambda known, new: _scaled(new, new),
-        "both": lambda known, new: _scaled(new, known, new),
-        "one mean": lambda known, new: (new - known.mean()) / known.std(),
-        "known": lambda known, new: np.nan_to_num(_scaled(known, known)),
-        "infinite": lambda known, new: _scaled(new, known),
-        "constant not zero": _shift_only,
-        "variance": lambda known, new: np.nan_to_num(
-            (new - known.mean(axis=0)) / known.var(axis=0), posinf=0, neginf=0
-        ),
-        "no mean": lambda known, new: np.nan_to_num(new / known.std(axis=0), posinf=0, neginf=0),
-        "range": lambda known, new: np.nan_to_num(
-            (new - known.min(axis=0)) / np.maximum(np.ptp(known, axis=0), 1)
-        ),
-    },
-    "03.3": {
-        "no ties": lambda y, s: float(np.mean(np.greater(*_pairs(y, s)))),
-        "ties count fully": lambda y, s: float(np.mean(np.greater_equal(*_pairs(y, s)))),
-        "reversed": lambda y, s: float(np.mean(np.less(*_pairs(y, s)))),
-        "count": lambda y, s: float(np.sum(np.greater(*_pairs(y, s)))),
-        "accuracy": lambda y, s: float(np.mean((s > 0.5) == y)),
-        "an array": lambda y, s: np.greater(*_pairs(y, s)).mean(axis=1),
-        "never below one half": lambda y, s: max(roc_auc_score(y, s), 1 - roc_auc_score(y, s)),
-        "difference of means": lambda y, s: float(s[y == 1].mean() - s[y == 0].mean()),
-    },
-}
+def two_labels_only(hashes, labels):
+    return np.flatnonzero(pd.Series(labels).groupby(hashes).transform("nunique") == 2)
 
 
-@pytest.mark.parametrize(("exercise", "name"), [(e, n) for e in WRONG for n in WRONG[e]])
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_wrong_answers_are_found(exercise, name):
-    assert check.verdict(exercise, WRONG[exercise][name]).state == "wrong"
+def scaled(image, values):
+    return (image - values.mean(axis=0)) / values.std(axis=0)
 
 
-def test_answers_written_another_way_are_right():
-    def sample_deviation(known, new):
-        deviation = known.std(axis=0, ddof=1)
-        scaled = (new - known.mean(axis=0)) / np.where(deviation == 0, np.inf, deviation)
-        return scaled
+def with_air(image, brain):
+    return scaled(image, image.reshape(-1, image.shape[-1])) * brain[..., None]
 
-    def half_image(images):
-        half = images.shape[2] // 2  # an even width: each pair of columns once
-        left, right = images[:, :, :half], images[:, :, ::-1][:, :, :half]
-        return np.abs(left - right).mean(axis=(1, 2))
 
-    answers = {"03.1": half_image, "03.2": sample_deviation, "03.3": roc_auc_score}
-    states = {name: check.verdict(name, answer).state for name, answer in answers.items()}
-    assert states == dict.fromkeys(answers, "correct")
+def air_left_in(image, brain):
+    return scaled(image, image[brain])
+
+
+def channels_together(image, brain):
+    values = image[brain]
+    return (image - values.mean()) / values.std() * brain[..., None]
+
+
+def each_pixel(image, brain):
+    result, values = np.zeros(image.shape), image[brain]
+    result[brain] = scaled(values.T, values.T).T
+    return result
+
+
+def divided_by_variance(image, brain):
+    values = image[brain]
+    return (image - values.mean(axis=0)) / values.var(axis=0) * brain[..., None]
+
+
+def in_place(image, brain):
+    image[brain] = scaled(image[brain], image[brain])
+    image[~brain] = 0
+    return image
+
+
+def images_dealt(subjects, share, seed):
+    return np.random.default_rng(seed).random(len(subjects)) < share
+
+
+def always_the_first(subjects, share, seed):
+    names = np.unique(subjects)
+    return np.isin(subjects, names[: round(share * len(names))])
+
+
+def rounded_down(subjects, share, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    return np.isin(subjects, names[: int(share * len(names))])
+
+
+def rounded_up(subjects, share, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    return np.isin(subjects, names[: int(np.ceil(share * len(names)))])
+
+
+def share_of_training(subjects, share, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    return np.isin(subjects, names[round(share * len(names)) :])
+
+
+def patients_not_images(subjects, share, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    return names[: round(share * len(names))]
+
+
+def new_split_each_time(subjects, share, seed):
+    names = np.random.default_rng().permutation(np.unique(subjects))
+    return np.isin(subjects, names[: round(share * len(names))])
+
+
+WRONG = [  # exercise, answer, what the reader must be told
+    ("03.1", all_copies, "labels agree"),
+    ("03.1", later_rows_only, "all three rows"),
+    ("03.1", neighbouring_rows, "all three rows"),
+    ("03.1", two_labels_only, "three different labels"),
+    ("03.2", with_air, "Which pixels"),
+    ("03.2", air_left_in, "Outside the brain"),
+    ("03.2", channels_together, "normalised together"),
+    ("03.2", each_pixel, "over its channels"),
+    ("03.2", divided_by_variance, "standard deviations"),
+    ("03.2", in_place, "changes the image"),
+    ("03.3", images_dealt, "What do you deal out"),
+    ("03.3", always_the_first, "Every seed"),
+    ("03.3", rounded_down, "share=0.24"),
+    ("03.3", rounded_up, "share=0.12"),
+    ("03.3", share_of_training, "15 of 20"),
+    ("03.3", patients_not_images, "for each image"),
+    ("03.3", new_split_each_time, "same seed"),
+]
+
+
+@pytest.mark.parametrize(("exercise", "answer", "hint"), WRONG)
+def test_a_wrong_answer_is_told_what_is_wrong(exercise, answer, hint):
+    verdict = check.verdict(exercise, answer)
+    assert verdict.state == "wrong"
+    assert hint in verdict.message
+
+
+@pytest.fixture(scope="module")
+def patients() -> MedicalDataset:
+    """One image of each of 60 patients; what matters is that all images differ."""
+    rng = np.random.default_rng(0)
+    splits = {}
+    for name, n in (("train", 50), ("validation", 5), ("test", 5)):
+        subjects = np.array([f"{name}-{number}" for number in range(n)])
+        images = rng.random((n, 24, 24, 1), dtype=np.float32)
+        table = pd.DataFrame({"age": rng.uniform(20, 80, n)})
+        splits[name] = Split(images, np.arange(n) % 2, None, None, subjects, table)
+    texts = {"name": "noise", "licence": "", "citation": "", "card": ""}
+    names = {"class_names": ("normal", "tumour"), "channel_names": ("grey",)}
+    return MedicalDataset(**splits, **names, **texts)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_defect_of_the_key_is_in_the_folder(patients, tmp_path, seed):
+    key = lesson_03.messy_folder(tmp_path, patients, seed=seed)
+    image = dict(zip(key["defect"], key["image"], strict=True))
+    assert len(image) == len(key) == 15
+    table = pd.read_csv(tmp_path / "labels.csv")
+    said = table.drop_duplicates().set_index("image")
+    on_disk = {path.name for path in tmp_path.glob("*.png")}
+    assert set(said.index) - on_disk == {image["row without a file"]}
+    assert on_disk - set(said.index) == {image["file without a row"]}
+    assert table.loc[table["image"].duplicated(), "image"].tolist() == [image["row given twice"]]
+    odd = ~said["label"].isin(patients.class_names)
+    assert said.index[odd].tolist() == [image["label spelled differently"]]
+    assert said.index[said["age"] > 110].tolist() == [image["impossible age"]]
+    unreadable = {image["cut short"], image["an error page, not an image"]}
+    pixels = {name: read(tmp_path / name) for name in on_disk - unreadable}
+    assert all(read(tmp_path / name) is None for name in unreadable)
+    small = [name for name, array in pixels.items() if len(array) != said["height"].iloc[0]]
+    assert small == [image["size is not as the table says"]]
+    assert [n for n, array in pixels.items() if array.std() == 0] == [image["all black"]]
+    for copy, original, kind in zip(key["image"], key["original"], key["defect"], strict=True):
+        if original:
+            same = np.array_equal(pixels[copy], pixels[original])
+            assert same == kind.startswith("exact")
+            assert (said.label[copy] != said.label[original]) == kind.endswith("other label")
+            assert said.subject[copy] != said.subject[original]
+
+
+def read(path: Path) -> np.ndarray | None:
+    try:
+        return np.asarray(Image.open(path))
+    except OSError:
+        return None

@@ -9,7 +9,7 @@
 # - measure the error of their mean,
 # - see it fall with the square root of their number.
 #
-# Reading: about 3 min · running: about 5 s · builds on: nothing
+# Reading: about 15 min · running: about 5 s · builds on: nothing
 
 # %% tags=["parameters"]
 scans = 16
@@ -18,8 +18,15 @@ seed = 0
 # %% tags=["install"]
 
 # %% [markdown]
-# Every scan is the truth plus Gaussian noise. Predict before you run the cell: does the error of
-# 16 scans fall to a half, a quarter or a sixteenth?
+# Every scan is the truth plus Gaussian noise.
+#
+# > **Predict** Does the error of 16 scans fall to a half, a quarter or a sixteenth?
+#
+# <details><summary>Answer</summary>
+#
+# To a quarter.
+#
+# </details>
 
 # %%
 import numpy as np
@@ -30,6 +37,8 @@ from medlib import plotting
 plotting.use_style()
 generator = np.random.default_rng(seed)
 noise = generator.normal(0, 1, (scans, 32, 32))
+
+# %% tags=["plumbing"]
 parameters = {"scans": scans, "seed": seed}
 
 # %%
@@ -45,8 +54,15 @@ pair = np.stack([noise[0], noise.mean(axis=0)])
 fig = plotting.image_grid(pair, titles=["one scan", "mean"], window=(-3, 3))
 plotting.show(fig, alt="Noise of one scan, and the much weaker noise of the mean of all.")
 
+# %%
+import ipywidgets
+
+ALT = "Noise that gets weaker as more scans are averaged."
+films = (plotting.image_grid(noise[:n].mean(axis=0)[None], window=(-3, 3)) for n in (1, 4, scans))
+plotting.show_animation(films, alt=ALT)
+_ = ipywidgets.interact(lambda n: print(noise[:n].mean()), n=(1, scans))
+
 # %% [markdown]
-# ## Try it
 # **Exercise 90.1** Write a function that returns the standard error of a mean.
 #
 # > **Hint** Divide by the square root of something.
@@ -75,6 +91,31 @@ def _(answer):
 check.exercise("90.1", standard_error)
 
 # %% [markdown]
+# **Exercise 90.2** Write a function that returns how many scans halve the error of `n` scans.
+#
+# > **Hint** The [solutions](solutions/90_noise.ipynb) say it.
+
+
+# %% tags=["exercise"]
+def scans_to_halve(n):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def scans_to_halve(n):
+    return 4 * n
+
+
+# %%
+check.define("90.2")(lambda answer: check.compare(answer(2), 8, "It is wrong for two scans."))
+check.exercise("90.2", scans_to_halve)
+
+# %% [markdown]
 # **In this lesson we** averaged noise away.
 #
-# **References**: none.
+# **Next** read it [again](90_noise.ipynb).
+#
+# **References**
+#
+# - H. Gudbjartsson, S. Patz: The Rician distribution of noisy MRI data, *Magnetic Resonance in
+#   Medicine* 34 (1995), [doi:10.1002/mrm.1910340618](https://doi.org/10.1002/mrm.1910340618).

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 02 Preprocessing
+# # 03 Preprocessing
 #
 # Between the scanner and the first line of training lies work that papers seldom describe: files are sorted out,
 # images are brought to one size and one grey scale, patients are dealt out to training and test. Mistakes made
@@ -76,10 +76,10 @@ data.summary()
 import tempfile
 from pathlib import Path
 
-from coursekit.check import lesson_02
+from coursekit.check import lesson_03
 
 folder = Path(tempfile.mkdtemp(prefix="delivery_"))
-key = lesson_02.messy_folder(folder, data, seed=seed)
+key = lesson_03.messy_folder(folder, data, seed=seed)
 
 # %%
 table = pd.read_csv(folder / "labels.csv")
@@ -432,8 +432,8 @@ height_mm, width_mm = boxes.T * pixel_mm
 stretched = 20 / (width_mm / 64)  # 20 mm, in pixels of the stretched box
 
 # %%
-ledger.record("02/stretched_low", stretched.min(), parameters)
-ledger.record("02/stretched_high", stretched.max(), parameters)
+ledger.record("03/stretched_low", stretched.min(), parameters)
+ledger.record("03/stretched_high", stretched.max(), parameters)
 ledger.say(
     "Across {n} slices the same 20 mm come out as **{stretched_low:.1f} to {stretched_high:.1f} pixels**. "
     "And the boxes are {low:.2f} to {high:.2f} times as high as wide: stretched to a square, all "
@@ -665,7 +665,7 @@ plotting.show(
 for method, short in zip(METHODS, ("raw", "minmax", "percentile", "zscore"), strict=True):
     for what in recognised:
         value = recognised.loc[method, what].value
-        ledger.record(f"02/site_{what}_{short}", value, parameters, limits=(0, 1))
+        ledger.record(f"03/site_{what}_{short}", value, parameters, limits=(0, 1))
 
 # %%
 ledger.say(
@@ -772,7 +772,7 @@ def noise_auc(repeat, where):
 # %%
 noise = pd.DataFrame({w: [noise_auc(r, w) for r in range(20)] for w in ("before", "inside")})
 for where in noise:
-    ledger.record(f"02/noise_auc_{where}", noise[where].mean(), parameters, limits=(0, 1))
+    ledger.record(f"03/noise_auc_{where}", noise[where].mean(), parameters, limits=(0, 1))
 noise.agg(["mean", "min", "max"]).round(2)
 
 # %%
@@ -942,9 +942,9 @@ left.round(1)
 
 # %%
 before, after = left.loc["no correction"], left.loc["homomorphic, 20 mm"]
-ledger.record("02/bias_before", before["strong field"], parameters)
-ledger.record("02/bias_after", after["strong field"], parameters)
-ledger.record("02/bias_invented", after["no field"], parameters)
+ledger.record("03/bias_before", before["strong field"], parameters)
+ledger.record("03/bias_after", after["strong field"], parameters)
+ledger.record("03/bias_invented", after["no field"], parameters)
 ledger.say(
     "The filter of 20 mm brings a strong field from {bias_before:.1f} % down to {bias_after:.1f} %. Where there was "
     "**no** field, it *invents* one of **{bias_invented:.1f} %** (n = 20 random fields, one anatomy)."
@@ -994,7 +994,7 @@ def share_lost(raw, filtered):
 lost = statistics.bootstrap_interval(share_lost, raw, filtered, groups=mri.subjects[ill], seed=seed)
 
 # %%
-ledger.record("02/excess_lost", lost.value, parameters)
+ledger.record("03/excess_lost", lost.value, parameters)
 ledger.say(
     "In {n} slices of {m} patients the tumour is on average {raw:.0%} brighter than the rest of the brain. "
     "The filter takes **{excess_lost:.0%}** of that away (95 % interval {low:.0%} to {high:.0%}).",
@@ -1053,7 +1053,7 @@ same_patient = patient_of[nearest] == patient_of
 
 # %%
 others = np.bincount(patient_of)[patient_of] - 1  # images of the same patient
-ledger.record("02/nearest_is_same", same_patient.mean(), parameters, limits=(0, 1))
+ledger.record("03/nearest_is_same", same_patient.mean(), parameters, limits=(0, 1))
 ledger.say(
     "In **{nearest_is_same:.0%}** of {n} images the most similar other image is one of the *same patient*; "
     "of random images {chance:.1%} would be.",
@@ -1207,7 +1207,7 @@ plotting.show(
     alt="Cross-validated AUC of the three cases, one dot a repeat. For the neighbours, also with coin "
     "labels, dots are high when dealt by slice and near 0.5 when dealt by patient. For the SVM both "
     "are above 0.5, and those dealt by slice are higher.",
-    save="02_leak",
+    save="03_leak",
 )
 
 # %%
@@ -1272,7 +1272,7 @@ print("in training and in test:", len(groups["train"] & groups["test"]))
 #
 # Replace the dots, run the cell, then run the check below it. The check says what is wrong, not what is right.
 #
-# **Exercise 02.1: label conflicts.** Write a function that takes one hash and one label for each image. It returns the list
+# **Exercise 03.1: label conflicts.** Write a function that takes one hash and one label for each image. It returns the list
 # of the row numbers whose image occurs with more than one label.
 #
 # > **Hint** `pd.Series(labels).groupby(hashes)` puts rows with equal hashes together; `transform("nunique")` counts the
@@ -1293,10 +1293,10 @@ def conflicting_rows(hashes, labels):
 # %%
 from coursekit import check
 
-check.exercise("02.1", conflicting_rows)
+check.exercise("03.1", conflicting_rows)
 
 # %% [markdown]
-# **Exercise 02.2: a z-score of the brain, not of the air.** Write a function that takes an image of shape
+# **Exercise 03.2: a z-score of the brain, not of the air.** Write a function that takes an image of shape
 # (height, width, channels) and a mask of the brain (height, width). It returns a new image: in the brain, each channel has
 # mean 0 and standard deviation 1; outside, everything is 0.
 #
@@ -1318,14 +1318,14 @@ def zscore_in_brain(image, brain):
 
 
 # %%
-check.exercise("02.2", zscore_in_brain)
+check.exercise("03.2", zscore_in_brain)
 
 # %% [markdown]
 # When it is right, normalise `image` twice: with the mask `image.max(axis=-1) > 0`, and with one that is True
 # everywhere. Put ten black pixels on each side, `np.pad(image, ((10, 10), (10, 10), (0, 0)))`, and do both again.
 # Which brain changes?
 #
-# **Exercise 02.3: deal out patients.** Write a function that takes the patient of each image (names, in any order, a different
+# **Exercise 03.3: deal out patients.** Write a function that takes the patient of each image (names, in any order, a different
 # number of images for each), a share and a seed. It returns a boolean array, one entry for each *image*: True for test. All
 # images of a patient must be on one side, and `round(share * number of patients)` patients, drawn at random, are test.
 #
@@ -1346,7 +1346,7 @@ def test_images_of(subjects, share, seed):
 
 
 # %%
-check.exercise("02.3", test_images_of)
+check.exercise("03.3", test_images_of)
 
 # %% [markdown]
 # When it is right: what changes in the leak's table if there are two slices a patient instead of four? Predict, then

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 05 First convolutional network
+# # 08 First convolutional network
 #
 # A radiologist looks at a brain scan and asks first: is there something that should not be there?
 # Can a small **convolutional neural network** (CNN) learn to answer that from labelled slices? And how
@@ -507,7 +507,7 @@ plotting.show(
 )
 
 # %%
-ledger.record("05/validation_auc", history["val_auc"][-1], parameters, limits=(0, 1), chance=0.5)
+ledger.record("08/validation_auc", history["val_auc"][-1], parameters, limits=(0, 1), chance=0.5)
 ledger.say(
     "After the first epoch the validation loss is {first:.2f} (always 1/2 would cost 0.69), after the last {last:.2f}, with "
     "an AUC of **{validation_auc:.3f}** on the validation patients.",
@@ -606,7 +606,7 @@ plotting.show(
     fig,
     alt="Receiver operating characteristics of the CNN and of the classical model on "
     "the test images, with the diagonal of guessing.",
-    save="05_roc",
+    save="08_roc",
 )
 
 # %% [markdown]
@@ -618,11 +618,11 @@ plotting.show(
 difference = statistics.auc_test(
     test.labels, probability, baseline_scores, subjects=test.subjects
 ).difference
-ledger.record("05/test_auc", auc(test.labels, probability), parameters, limits=(0, 1), chance=0.5)
+ledger.record("08/test_auc", auc(test.labels, probability), parameters, limits=(0, 1), chance=0.5)
 ledger.record(
-    "05/test_accuracy", accuracy(test.labels, answers), parameters, limits=(0, 1), chance=0.5
+    "08/test_accuracy", accuracy(test.labels, answers), parameters, limits=(0, 1), chance=0.5
 )
-ledger.record("05/auc_difference", difference.value, parameters, limits=(-1, 1), chance=0)
+ledger.record("08/auc_difference", difference.value, parameters, limits=(-1, 1), chance=0)
 
 # %%
 verdict = "includes zero: these patients cannot tell the two apart"
@@ -647,7 +647,7 @@ ledger.say(
 # and from how many training images on, is judged in lesson 03, over ten seeds and the patients together.
 
 # %%
-band = ledger.bands().get("05/test_auc")
+band = ledger.bands().get("08/test_auc")
 if band is not None and dataset == "simbrain":
     ledger.say(
         "Test AUC over {n} seeds: mean {mean:.3f}, standard deviation {sd:.3f}. This run, {test_auc:.3f}, lies {z:+.1f} "
@@ -698,7 +698,7 @@ if has_size:
     groups = [one_group(k) for k in range(3)]
     for name, row in (("small", groups[0]), ("large", groups[2])):
         area = row["AUC [95 %]"].value
-        ledger.record(f"05/auc_{name}", area, parameters, limits=(0, 1), chance=0.5)
+        ledger.record(f"08/auc_{name}", area, parameters, limits=(0, 1), chance=0.5)
 pd.DataFrame(groups, index=sizes) if has_size else "This data set does not say how large a lesion is."
 
 # %%
@@ -717,7 +717,7 @@ if has_size:
         fig,
         alt="Sensitivity at threshold 0.5 and AUC for small, middle and large tumours, with 95 % "
         "intervals over patients.",
-        save="05_sensitivity",
+        save="08_sensitivity",
     )
 
 # %% [markdown]
@@ -745,7 +745,7 @@ plotting.show(
     alt=f"Last channel ({channels[-1]}). Above: the four images of class "
     f"{class_names[1]} with the lowest predicted probability p, tumours outlined. Below: "
     f"the four of class {class_names[0]} with the highest.",
-    save="05_errors",
+    save="08_errors",
 )
 
 # %% [markdown]
@@ -800,7 +800,7 @@ shutil.rmtree(folder)
 #
 # Replace the dots, run the cell, then run the check below it. The check says what is wrong, not what is right.
 #
-# **Exercise 05.1: a threshold for a purpose.** At threshold 0.5 both kinds of error count the same. For a screening
+# **Exercise 08.1: a threshold for a purpose.** At threshold 0.5 both kinds of error count the same. For a screening
 # programme we may want to find at least 90 % of the tumours and accept more false alarms. Write a function that
 # returns the *highest* threshold $t$ at which at least the share `sensitivity` of the images with label 1 has a
 # probability $p \ge t$.
@@ -824,14 +824,14 @@ def threshold_for(labels, probabilities, sensitivity):
 # %%
 from coursekit import check
 
-check.exercise("05.1", threshold_for)
+check.exercise("08.1", threshold_for)
 
 # %% [markdown]
 # When it is right, use it as it is meant: choose the threshold on *validation*, with
 # `network.predict(validation.images)`. Would you expect exactly 90 % on test? Looking costs one more use of the test
 # set, so write your guess down first.
 #
-# **Exercise 05.2: counting weights.** Write a function that returns the number of weights of our network for images with
+# **Exercise 08.2: counting weights.** Write a function that returns the number of weights of our network for images with
 # `channels` channels, when its convolutions are `widths` channels wide. `network.count_params()` is the answer for
 # `widths=(16, 16, 32, 32, 64, 64)`; find the formula. (Why does the size of the picture not come in?)
 #
@@ -852,10 +852,10 @@ def count_weights(channels, widths):
 
 
 # %%
-check.exercise("05.2", count_weights)
+check.exercise("08.2", count_weights)
 
 # %% [markdown]
-# **Exercise 05.3: labels that cannot get lost.** Write a function that takes a list of file names, in any order, and a
+# **Exercise 08.3: labels that cannot get lost.** Write a function that takes a list of file names, in any order, and a
 # table with the columns `image` and `label`. It returns the labels (a list or an array) in the order of the *files*. A
 # file without a row in the table must raise a `KeyError`.
 #
@@ -873,7 +873,7 @@ def labels_of(files, table):
 
 
 # %%
-check.exercise("05.3", labels_of)
+check.exercise("08.3", labels_of)
 
 # %% [markdown]
 # ## In this lesson we

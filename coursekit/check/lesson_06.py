@@ -1,11 +1,11 @@
-"""Checks of the exercises of lesson 04."""
+"""Checks of the exercises of lesson 06."""
 
 import numpy as np
 
 from coursekit import check
 
 
-@check.define("04.1")
+@check.define("06.1")
 def moving_kernel(answer):
     """Check the kernel that moves an image by one pixel, down and to the right."""
     kernel = np.asarray(answer, dtype=float)
@@ -36,7 +36,7 @@ def moving_kernel(answer):
     check.compare(moved, wanted, wrong, mistakes, tolerance=1e-5)
 
 
-@check.define("04.2")
+@check.define("06.2")
 def max_pool_gradient(answer):
     """Check the gradient of max pooling with respect to its input."""
     rng = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def max_pool_gradient(answer):
     )
 
 
-@check.define("04.3")
+@check.define("06.3")
 def plan(answer):
     """Check a list of layers against receptive field, total stride and number of weights."""
     form = 'a list of ("convolution", k) and ("pooling", 2)'

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 03 Classical baseline
+# # 05 Classical baseline
 #
 # Before networks, people taught computers to see by writing down *what to measure*: how bright, how rough, which
 # edges. The measurements went into a small statistical model. In medicine this never went away: under the name
@@ -379,7 +379,7 @@ def with_interval(split, scores):
 
 
 on_validation = with_interval(validation, validation_scores[best])
-ledger.record("03/validation_auc", aucs[best], parameters, limits=(0, 1), chance=0.5)
+ledger.record("05/validation_auc", aucs[best], parameters, limits=(0, 1), chance=0.5)
 single = aucs[list(families)].groupby(level=0).max()  # each family with its best model
 winners = validation_scores[best]
 paired = [
@@ -414,7 +414,7 @@ ledger.say(
 pipeline, table = candidates[best]
 classical_scores = pipeline.decision_function(table["test"])
 on_test = with_interval(test, classical_scores)
-ledger.record("03/test_auc", on_test.value, parameters, limits=(0, 1), chance=0.5)
+ledger.record("05/test_auc", on_test.value, parameters, limits=(0, 1), chance=0.5)
 change = on_test.value - on_validation.value
 verdict = "about what it was on validation"
 if change < -0.005:
@@ -485,7 +485,7 @@ live = {"classical": classical_scores, "cnn": network_scores}
 live = {name: with_interval(test, scores) for name, scores in live.items()}
 
 # %%
-ledger.record("03/network_auc", live["cnn"].value, parameters, limits=(0, 1), chance=0.5)
+ledger.record("05/network_auc", live["cnn"].value, parameters, limits=(0, 1), chance=0.5)
 ledger.say(
     "One training on {n} images, {steps} steps of 32. On the test patients: network {cnn}, the classical winner "
     "{classical}.",
@@ -536,7 +536,7 @@ plotting.show(
     fig,
     alt="AUC of logistic regression on hand-made features, on those of an untrained and on those of "
     "the trained network, each fitted to the validation images.",
-    save="03_features",
+    save="05_features",
 )
 
 # %%
@@ -546,7 +546,7 @@ learning = statistics.auc_test(
     from_features["untrained network"],
     subjects=test.subjects,
 ).difference
-ledger.record("03/learning", learning.value, parameters, limits=(-1, 1), chance=0)
+ledger.record("05/learning", learning.value, parameters, limits=(-1, 1), chance=0)
 
 
 def in_words(interval, above, below, neither):
@@ -631,7 +631,7 @@ if study:
         alt="Test AUC of the classical model and of the network against the number of training "
         "images. Lines: mean over ten trainings. Bands: 95 % over trainings and test patients. "
         "Open markers: single trainings. Stars: the two models of this lesson.",
-        save="03_learning_curves",
+        save="05_learning_curves",
     )
 
 # %% [markdown]
@@ -734,7 +734,7 @@ better if study else "The records are in the course's repository."
 #
 # Replace the dots, run the cell, then the check below it. The check says what is wrong, not what is right.
 #
-# **Exercise 03.1: a feature of your own.** A radiologist compares left and right: a brain is nearly symmetric, a tumour
+# **Exercise 05.1: a feature of your own.** A radiologist compares left and right: a brain is nearly symmetric, a tumour
 # is usually on one side. Write a function that gets images of shape `(n, height, width, channels)` and returns, shape
 # `(n, channels)`, the mean absolute difference between each image and its left-right mirror image, pixel by pixel.
 #
@@ -754,13 +754,13 @@ def asymmetry(images):
 # %%
 from coursekit import check
 
-check.exercise("03.1", asymmetry)
+check.exercise("05.1", asymmetry)
 
 # %% [markdown]
 # When it is right: add it to the winner's features (`np.hstack`) and look at the *validation* AUC. Does it rise? If not: is
 # the middle of the brain always the middle of the image?
 #
-# **Exercise 03.2: scaling without a leak.** Write a function that standardises the features `new` with means and standard
+# **Exercise 05.2: scaling without a leak.** Write a function that standardises the features `new` with means and standard
 # deviations of the features `known` (the training images), both of shape `(n, features)`. A feature that is constant in
 # `known` must give zero, not an error or an infinity. (`StandardScaler` only subtracts the mean there.)
 #
@@ -781,10 +781,10 @@ def standardise(known, new):
 
 
 # %%
-check.exercise("03.2", standardise)
+check.exercise("05.2", standardise)
 
 # %% [markdown]
-# **Exercise 03.3: the AUC by its definition.** Write a function that computes the AUC from labels (0 and 1) and scores by
+# **Exercise 05.3: the AUC by its definition.** Write a function that computes the AUC from labels (0 and 1) and scores by
 # comparing *each pair* of an image of class 1 and an image of class 0, as in the equation above.
 #
 # > **Hint** With the scores `s1` of class 1 and `s0` of class 0, `s1[:, None] > s0[None, :]` compares all pairs at once. Do
@@ -803,7 +803,7 @@ def auc_by_pairs(labels, scores):
 
 
 # %%
-check.exercise("03.3", auc_by_pairs)
+check.exercise("05.3", auc_by_pairs)
 
 # %% [markdown]
 # ## In this lesson we

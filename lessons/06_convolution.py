@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 04 Convolution from first principles
+# # 06 Convolution from first principles
 #
 # A tumour can sit anywhere in a brain. A program that looks for it should therefore do the same thing
 # at every place of the image, and do it with few numbers that are easy to learn from few patients.
@@ -516,7 +516,7 @@ plotting.show(fig, alt="Left: mean size of the gradient of one output with respe
 
 # %%
 inner = influence[30:42, 30:42].sum() / influence.sum()
-ledger.record("04/inner_influence", inner, parameters, limits=(0, 1))
+ledger.record("06/inner_influence", inner, parameters, limits=(0, 1))
 ledger.say("The inner 12 x 12 pixels, {area:.0%} of the square, hold **{inner_influence:.0%}** of the influence.",
            area=12**2 / 22**2)
 
@@ -1067,7 +1067,7 @@ ledger.say(
 
 # %% [markdown]
 # The interval knows one kind of luck: which patients happened to be tested. The other kind, the random start of the
-# training, shows in the band after `04/network_accuracy`. One training says how *this* network does; the band, how others like it do.
+# training, shows in the band after `06/network_accuracy`. One training says how *this* network does; the band, how others like it do.
 #
 # Which contrasts does it confuse? Rows are the truth, columns what the network says.
 
@@ -1155,7 +1155,7 @@ ledger.say(
 # Three exercises. Fill in the cell with the dots, run it, then the cell below it: it says at once whether
 # your answer is right, and if not, what is wrong.
 #
-# **Exercise 04.1: a kernel that moves things.** Write down a kernel, as a 3 x 3 array or nested list, that moves the
+# **Exercise 06.1: a kernel that moves things.** Write down a kernel, as a 3 x 3 array or nested list, that moves the
 # image by one pixel *down and to the right*: what was at row 10, column 20 appears at row 11, column 21. (As in
 # Keras: cross-correlation, `padding="same"`.)
 #
@@ -1172,10 +1172,10 @@ moving_kernel = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0]])
 # %%
 from coursekit import check
 
-check.exercise("04.1", moving_kernel)
+check.exercise("06.1", moving_kernel)
 
 # %% [markdown]
-# **Exercise 04.2: the gradient of max pooling.** Given the input `x` of `max_pool`, shape (n, height, width, c) with
+# **Exercise 06.2: the gradient of max pooling.** Given the input `x` of `max_pool`, shape (n, height, width, c) with
 # even sides, and the gradient at its output, shape (n, height/2, width/2, c), return the gradient with respect to `x`.
 # You may assume that no two numbers of a block are equal.
 #
@@ -1197,10 +1197,10 @@ def max_pool_gradient(x, gradient):
 
 
 # %%
-check.exercise("04.2", max_pool_gradient)
+check.exercise("06.2", max_pool_gradient)
 
 # %% [markdown]
-# **Exercise 04.3: plan a network.** Plan layers for three-channel images: a list of `("convolution", k)`, with
+# **Exercise 06.3: plan a network.** Plan layers for three-channel images: a list of `("convolution", k)`, with
 # stride 1 and 8 output channels, and `("pooling", 2)`, with stride 2. The receptive field shall be **at least 32
 # pixels**, the total stride **at most 4** (small tumours must not get lost), and there shall be **at most 3,000
 # weights**, biases included. The plan starts with a convolution; kernels have side 3 or 5.
@@ -1214,7 +1214,7 @@ plan = ...  # such as [("convolution", 3), ("pooling", 2), ("convolution", 3)]
 plan = [("convolution", 3), ("pooling", 2)] * 2 + [("convolution", 3)] * 3
 
 # %%
-check.exercise("04.3", plan)
+check.exercise("06.3", plan)
 
 # %% [markdown]
 # ## In this lesson we
