@@ -121,6 +121,9 @@ def show_animation(frames: Iterable[Figure], *, alt: str, milliseconds: int = 20
     for number, picture in enumerate(pictures):
         every.paste(picture, (0, number * height))
     palette = every.resize((width, every.height // 4), Image.Resampling.NEAREST).quantize(128)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    colours[colours.min(axis=1) >= 248] = 255  # Pillow looks up every fourth level: no tinted paper
+    palette.putpalette(colours.astype(np.uint8).tobytes())
     first, *others = (each.quantize(palette=palette, dither=0) for each in pictures)
     durations = [milliseconds] * len(others) + [5 * milliseconds]
     film = io.BytesIO()

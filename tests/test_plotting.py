@@ -70,6 +70,7 @@ def test_an_animation_plays_its_frames_in_order_and_closes_its_figure(displayed)
         milliseconds.append(film.info["duration"])
         pixels = np.asarray(film.convert("RGB")).astype(int)
         coloured.append((np.ptp(pixels, axis=2) > 50).sum())
+        assert pixels[0, 0].tolist() == [255, 255, 255]
     assert milliseconds == [50, 50, 250]
     assert coloured[1] / coloured[0] == pytest.approx(3, rel=0.05)
     assert coloured[2] / coloured[0] == pytest.approx(2, rel=0.05)
