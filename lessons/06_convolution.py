@@ -68,7 +68,8 @@ plotting.show(fig, alt="Three pictures of one FLAIR slice. In the second the bri
 # The slice is simulated ([lesson 02](02_mr_simulation.ipynb) says how): one patient, with the forehead at the top, in
 # the contrast FLAIR, where tumours are bright. So are the small white-matter spots that many people without a tumour
 # have. One of them holds the brightest pixel (middle). After a convolution with 25 equal weights the brightest point
-# lies in the tumour (right).
+# lies in the tumour (right). In the code below, `flair` is this slice, 64 x 64 numbers from 0 to 1; `slices` holds
+# those of 28 patients, with the outlines of their tumours; `signal` is SciPy's module.
 #
 # **You will**
 #
@@ -85,7 +86,7 @@ plotting.show(fig, alt="Three pictures of one FLAIR slice. In the second the bri
 #
 # A **kernel** $w$, also called filter, is a small table of $k \times k$ weights. Lay it on the image $x$, with its
 # top left corner on pixel $(i, j)$. Multiply each weight by the pixel under it and add everything up. That gives one
-# number of the output $y$, the **feature map**:
+# number of the output $y$, the **feature map** (map, for short):
 #
 # $$y_{ij} = \sum_{u=0}^{k-1} \sum_{v=0}^{k-1} x_{i+u,\,j+v}\; w_{uv}$$
 #
@@ -242,8 +243,8 @@ kernels = {"mean": mean_kernel(3), "right minus left": right_minus_left,
 # > **Predict** In a flat region all pixels are equal. What is the output there, for weights that add up to 1? To 0?
 # > Which kernel shows the outline of the brain all round?
 #
-# SciPy computes the maps, for short. `mode="same"` puts zeros around the image first, so that the map is as large as
-# the image.
+# SciPy computes the maps. With `mode="same"` it puts zeros around the image, so that the map is as large as the
+# image.
 
 # %%
 def feature_map(image, w):
@@ -266,15 +267,14 @@ plotting.show(fig, alt="Four kernels and their maps. Mean: a smoothed slice. Rig
 
 # %% [markdown]
 # Weights that add up to 1 keep the grey of a flat region. Weights that add up to 0 turn it into 0, drawn mid-grey.
-# (Below each kernel stand the values drawn black and white.) An edge kernel answers to one direction: "right minus
-# left" shows the left side of the brain white and its right side black, and misses the top. Only "detail" shows the
-# whole outline, together with spots and noise.
+# (Above each map stand the values drawn black and white.) An edge kernel answers to one direction: "right minus left"
+# misses the top of the brain. Only "detail" shows the outline all round, together with spots and noise.
 #
 # ## A kernel that finds tumours
 #
-# Now use one. White-matter spots are bright but small, a tumour is bright and larger. So take the mean over a square
-# of about the tumour's size, and ask where the map is brightest. These are all the slices of our 28 patients that
-# show a tumour:
+# White-matter spots are bright but small, a tumour is bright and larger. So take the mean over a square of about the
+# tumour's size, and ask where the map is brightest. We try that on all slices of 28 virtual patients that show a
+# tumour.
 
 # %% tags=["nbval-check-output"]
 with_tumour = slices.masks.any(axis=(1, 2))
@@ -334,10 +334,10 @@ def search(k=5):
 _ = ipywidgets.interact(search, k=(1, 21, 2))
 
 # %% [markdown]
-# Do not take that for a detector. We chose $k$ on the very slices we counted on, in a simulation, and a healthy slice
-# has a brightest point as well. But note the form: *a convolution, then one number for the whole map*. The networks
-# to come have it too. They only do not ask us for the weights: how weights are learnt is [lesson
-# 07](07_learning.ipynb).
+# Do not take that for a detector. We chose $k$ on the very slices we counted on, these are slices of only 14
+# simulated patients, and a healthy slice has a brightest point as well. But note the form: *a convolution, then one
+# number for the whole map*. The networks to come have it too, with weights that nobody types in: [lesson
+# 07](07_learning.ipynb) learns them.
 #
 # **Exercise 06.2: change the experiment.** Add 0.1 to all pixels, and every mean grows by 0.1. Since scanners differ
 # in their scale of grey ([lesson 04](04_grey_values_and_leaks.ipynb)), the largest mean is a poor score for "tumour
@@ -371,8 +371,8 @@ check.exercise("06.2", spot)
 # <details><summary>Answer: what it finds</summary>
 #
 # Far fewer: 17 of 56 with `spot(5, 11)`. Beside the black background the whole rim of the brain is "brighter than
-# around it". Wider rings find more, but none up to 31 reaches the plain mean. A kernel that ignores the scale of grey
-# pays with another kind of false alarm. Only trying it on images shows that.
+# around it". Wider rings find more, but none up to 31 reaches the plain mean. What helps against one mistake may
+# invite another; only trying it on images shows which.
 #
 # </details>
 
@@ -421,11 +421,11 @@ plotting.show(fig, alt="An image of 6 by 6 pixels and a 3 by 3 kernel. Valid wit
 
 # %% tags=["nbval-check-output"]
 for k, s in ((3, 1), (3, 2), (5, 2), (7, 4)):
-    sides = {"formula, m = 0": (64 - k) // s + 1}
+    print(f"64 pixels, k = {k}, s = {s}: formula with m = 0: {(64 - k) // s + 1}", end="")
     for padding in ("valid", "same"):
         layer = keras.layers.Conv2D(1, k, strides=s, padding=padding)
-        sides[padding] = layer.compute_output_shape((1, 64, 64, 1))[1]
-    print(f"64 pixels, k = {k}, s = {s}:", sides)
+        print(f", {padding}: {layer.compute_output_shape((1, 64, 64, 1))[1]}", end="")
+    print()
 
 # %% [markdown]
 # With $k = 3$ and $s = 2$ the last column is never reached. `"same"` always gives $h / s$, rounded up. For that,
@@ -443,8 +443,8 @@ for k, s in ((3, 1), (3, 2), (5, 2), (7, 4)):
 #
 # $$y_{nijf} = b_f + \sum_{c} \sum_{u,v} x_{n,\;is+u,\;js+v,\;c}\; w_{uvcf}$$
 #
-# Here is a layer with three input and two output channels. We made its weights up: the first output asks "brighter in
-# FLAIR than in T1?", the second "is there detail in T2?"
+# Here is a layer with three input and two output channels, its weights made up: the first map asks "brighter in FLAIR
+# than in T1?", the second "is there detail in T2?"
 
 # %%
 two_kernels = np.zeros((3, 3, 3, 2))  # (u, v, c, f): c = T1, T2, FLAIR
@@ -631,8 +631,8 @@ influences = [answer.reshape(64, 64) for answer in answers]  # of each pixel
 print([int(np.ptp(np.nonzero(influence)[0])) + 1 for influence in influences])
 
 # %% [markdown]
-# Measured and computed sides are the same. The film draws them, layer by layer, on our slice (left) and as measured
-# (right).
+# Measured and computed sides are the same. The film draws them layer by layer: the square of the formula on our
+# slice, and beside it what was measured.
 
 # %% tags=["plumbing"]
 spacing_mm = float(slices.table["row_spacing_mm"][21])
@@ -672,9 +672,9 @@ plotting.show_animation(
 
 # %% [markdown]
 # On the right, the brighter a pixel is drawn, the more it moves the output. (Colours follow the square root, so that
-# the rim can be seen.) So the square is a limit, not a description: pixels in its middle reach the output on many
-# ways, those at its rim on few ([Luo and others 2016](https://arxiv.org/abs/1701.04128)). So plan a field generously
-# larger than the tumour and what is needed to judge it.
+# the rim can be seen.) The square is a limit, not a description: pixels in its middle reach the output on many ways,
+# those at its rim on few ([Luo and others 2016](https://arxiv.org/abs/1701.04128)). So plan a field larger than the
+# tumour and the surroundings that are needed to judge it.
 #
 # <details><summary>Aside: why two convolutions are not enough to be deep</summary>
 #
@@ -729,7 +729,7 @@ def moving():
             ax.clear()
             ax.imshow(drawn, vmin=0.2, vmax=0.8)
             ax.set_axis_off()
-        axes[0].set_title(f"shifted by {shift} px")
+        axes[0].set_title(f"shifted by {shift} px", fontsize=11)
         axes[1].set_title(f"stride 1: largest {strided_map(image, 1).max():.3f}", fontsize=11)
         axes[2].set_title(f"stride 4: largest {strided_map(image, 4).max():.3f}", fontsize=11)
         fig.draw_without_rendering()
@@ -738,8 +738,7 @@ def moving():
 
 plotting.show_animation(
     moving(), milliseconds=600,
-    alt="A slice moves to the right by 8 pixels. Its map with stride 1 moves along and its largest value stays. The map with "
-        "stride 4 flickers, its largest value changes, and it is the same again after 4 and 8 pixels.",
+    alt="A slice moves to the right by 8 pixels. Its map with stride 1 moves along, its largest value stays. The map with stride 4 flickers.",
 )
 
 # %% [markdown]
@@ -778,17 +777,16 @@ for stride in (1, 2, 4):
 turn = np.rot90  # by 90 degrees
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(2, 3, figsize=(7, 5))
+fig, axes = plt.subplots(2, 3, figsize=(7, 5.5))
 rows = (("mean", mean_kernel(5), (0.2, 0.8)), ("right minus left", right_minus_left, (-0.3, 0.3)))
 for row_of_axes, (name, w, window) in zip(axes, rows, strict=True):
-    pictures = {"turn, then filter": feature_map(turn(flair), w), "filter, then turn": turn(feature_map(flair, w))}
-    pictures["difference"] = pictures["turn, then filter"] - pictures["filter, then turn"]
-    for ax, (title, picture) in zip(row_of_axes, pictures.items(), strict=True):
+    first, last = feature_map(turn(flair), w), turn(feature_map(flair, w))
+    titles = (f"{name}:\nturn, then filter", f"{name}:\nfilter, then turn", "difference")
+    for ax, title, picture in zip(row_of_axes, titles, (first, last, first - last), strict=True):
         low, high = (-0.3, 0.3) if title == "difference" else window
         ax.imshow(picture, vmin=low, vmax=high)
-        ax.set(title=title if name == "mean" else "", xticks=[], yticks=[])
-        ax.grid(False)
-    row_of_axes[0].set_ylabel(name)
+        ax.set_title(title, fontsize=11)
+        ax.set_axis_off()
 fig.supxlabel("windows: mean 0.2 to 0.8; right minus left and differences -0.3 to 0.3", fontsize=10, color=plotting.GREY)
 plotting.show(fig, alt="The slice turned and filtered, filtered and turned, and the difference. For the mean kernel the "
               "difference is zero everywhere. For right minus left other edges are shown, and the difference is large.")
@@ -805,23 +803,24 @@ for name, w in kernels.items():
 # gives a turned map. The two edge kernels do not: on the turned image they show other edges. What holds for *every*
 # kernel is the last column: turn the image *and* the kernel, and the map turns.
 #
-# So shifts are built into the sum, turns are not: a network with learnt kernels is not prepared for a head that lies
-# turned. It has to see such images in training (lesson 14, augmentation), or be built for them ([Cohen and Welling
+# So shifts are built into the sum, and turns are not. To cope with a head that lies turned, a network has to see such
+# images in training (lesson 14, augmentation), or be built for them ([Cohen and Welling
 # 2016](https://arxiv.org/abs/1602.07576)).
 #
 # **In this lesson we**
 #
 # - wrote a convolutional layer as one sum, in loops and in NumPy, equal to Keras's to 1e-5; strictly, it is a
 #   cross-correlation;
-# - read from its weights what a kernel does, and found tumours with the mean of a square of their size;
+# - read from its weights what a kernel does, and found tumours with the mean of a square;
 # - computed the size of maps, and saw what the layer saves: neighbourhood and shared weights;
 # - measured a receptive field, pixel by pixel, and found the formula right;
-# - saw that maps follow shifts, that strides break this, and that only symmetric kernels follow turns.
+# - saw that maps follow shifts, that strides break this, and that a kernel follows a turn only if the turn leaves the
+#   kernel as it is.
 #
 # All this holds for any image, with one exception: 25 equal weights find most tumours only in a simulation, where
 # tumours are larger than other bright spots.
 #
-# **Next** Who chooses the weights? In [lesson 07](07_learning.ipynb) examples do.
+# **Next** We typed in every weight. In [lesson 07](07_learning.ipynb) they are learnt from examples.
 #
 # **References**
 #
