@@ -37,34 +37,33 @@ def moving_kernel(answer):
 
 
 @check.define("06.2")
-def max_pool_gradient(answer):
-    """Check the gradient of max pooling with respect to its input."""
-    rng = np.random.default_rng(0)
-    x = rng.permutation(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(float)  # no two are equal
-    gradient = rng.uniform(1, 2, (2, 2, 3, 3)) * rng.choice([-1, 1], (2, 2, 3, 3))
-    found = np.asarray(answer(x.copy(), gradient.copy()), dtype=float)
-    check.that(
-        found.shape == x.shape,
-        f"The gradient must have the shape of x, {x.shape}; yours has {found.shape}.",
-    )
-    blocks = found.reshape(2, 2, 2, 3, 2, 3)
-    values = x.reshape(2, 2, 2, 3, 2, 3)
-    largest = values == values.max(axis=(2, 4), keepdims=True)
-    check.that(
-        not np.any(blocks[~largest]),
-        "Some number that is not the largest of its block has a gradient, although the output does "
-        "not depend on it.",
-    )
-    check.that(
-        np.all(blocks[largest]),
-        "The largest number of some block has no gradient: it is the output.",
-    )
-    wanted = np.broadcast_to(gradient[:, :, None, :, None], blocks.shape)
-    check.that(
-        np.allclose(blocks[largest], wanted[largest]),
-        "The gradient arrives at the right places with wrong values. How much does the output "
-        "change when the largest number grows by a little?",
-    )
+def spot(answer):
+    """Check a kernel that takes the mean of its middle minus the mean of the ring around it."""
+    for inner, outer in ((1, 3), (3, 7), (5, 11)):
+        kernel = np.asarray(answer(inner, outer), dtype=float)
+        name = f"spot({inner}, {outer})"
+        check.that(
+            kernel.shape == (outer, outer),
+            f"{name} must have shape ({outer}, {outer}); yours has {kernel.shape}.",
+        )
+        middle = np.pad(np.ones((inner, inner)), (outer - inner) // 2)
+        ring = 1 - middle
+        right = middle / middle.sum() - ring / ring.sum()
+        mistakes = {
+            f"{name} has its signs turned round: it looks for dark spots.": -right,
+            f"{name} takes sums, not means.": middle - ring,
+            f"In {name} you subtract the mean of the whole square, its middle included.": (
+                middle / middle.sum() - 1 / outer**2
+            ),
+            f"In {name}, how many pixels has the ring? Its middle is missing.": (
+                middle / middle.sum() - ring / outer**2
+            ),
+            f"{name} takes the mean of the middle; nothing is subtracted.": middle / middle.sum(),
+        }
+        wrong = f"The weights of {name} add up to {kernel.sum():g}; they should to 0."
+        if np.isclose(kernel.sum(), 0):
+            wrong = f"The weights of {name} add up to 0, but are not a mean minus a mean."
+        check.compare(kernel, right, wrong, mistakes)
 
 
 @check.define("06.3")

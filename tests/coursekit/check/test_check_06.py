@@ -12,28 +12,37 @@ def one_at(row: int, column: int) -> np.ndarray:
     return kernel
 
 
-def blocks_of(x):
-    n, height, width, c = x.shape
-    return x.reshape(n, height // 2, 2, width // 2, 2, c)
+def two_means(inner: int, outer: int, middle_weight: float, ring_weight: float) -> np.ndarray:
+    kernel = np.full((outer, outer), ring_weight)
+    first = (outer - inner) // 2
+    kernel[first : first + inner, first : first + inner] = middle_weight
+    return kernel
 
 
-def spread_over_block(x, gradient):
-    return np.repeat(np.repeat(gradient, 2, axis=1), 2, axis=2)
+def right_spot(inner, outer):
+    return two_means(inner, outer, 1 / inner**2, -1 / (outer**2 - inner**2))
 
 
-def ones_at_the_largest(x, gradient):
-    blocks = blocks_of(x)
-    return (blocks == blocks.max(axis=(2, 4), keepdims=True)).astype(float).reshape(x.shape)
+def sums(inner, outer):
+    return two_means(inner, outer, 1, -1)
 
 
-def first_of_block(x, gradient):
-    result = np.zeros_like(x)
-    result[:, ::2, ::2] = gradient
-    return result
+def whole_square_subtracted(inner, outer):
+    return two_means(inner, outer, 1 / inner**2 - 1 / outer**2, -1 / outer**2)
 
 
-def smaller_than_x(x, gradient):
-    return gradient
+def ring_with_its_middle(inner, outer):
+    return two_means(inner, outer, 1 / inner**2, -1 / outer**2)
+
+
+def nothing_subtracted(inner, outer):
+    return two_means(inner, outer, 1 / inner**2, 0)
+
+
+def one_corner(inner, outer):
+    kernel = np.zeros((outer, outer))
+    kernel[outer // 2, outer // 2], kernel[0, 0] = 1, -1
+    return kernel
 
 
 C, P = ("convolution", 3), ("pooling", 2)
@@ -46,11 +55,18 @@ WRONG = {
     "mixed": ("06.1", (one_at(0, 0) + one_at(1, 1)) / 2, "mixes"),
     "nine in a row": ("06.1", np.zeros(9), "3 x 3 array"),
     "not numbers": ("06.1", "left", "stops with ValueError"),
-    "mean pooling": ("06.2", spread_over_block, "not the largest"),
-    "gradient ignored": ("06.2", ones_at_the_largest, "wrong values"),
-    "first of block": ("06.2", first_of_block, "not the largest"),
-    "only zeros": ("06.2", lambda x, gradient: np.zeros_like(x), "has no gradient"),
-    "small": ("06.2", smaller_than_x, "shape"),
+    "dark spots": ("06.2", lambda inner, outer: -right_spot(inner, outer), "dark spots"),
+    "sums": ("06.2", sums, "takes sums"),
+    "whole square": ("06.2", whole_square_subtracted, "its middle included"),
+    "ring with its middle": ("06.2", ring_with_its_middle, "how many pixels has the ring"),
+    "only a mean": ("06.2", nothing_subtracted, "nothing is subtracted"),
+    "one corner": ("06.2", one_corner, "not a mean minus a mean"),
+    "twice the middle": (
+        "06.2",
+        lambda inner, outer: two_means(inner, outer, 2 / inner**2, -1 / (outer**2 - inner**2)),
+        "add up to 1",
+    ),
+    "too small": ("06.2", lambda inner, outer: np.ones((inner, inner)), "must have shape (3, 3)"),
     "lesson 08": ("06.3", [C, P] * 3, "total stride is 8"),
     "too little seen": ("06.3", [C, P, C, P, C, C], "less than 32"),
     "convolutions first": ("06.3", [C] * 16, "more than 3,000"),
@@ -74,3 +90,7 @@ def test_another_right_plan_is_right():
     plan = [("convolution", 5), P, ("convolution", 5), P, C, C]
     assert check.verdict("06.3", plan).state == "wrong"  # 30 pixels: not quite
     assert check.verdict("06.3", [C, P, C, P, ("convolution", 5), C]).state == "correct"
+
+
+def test_a_right_spot_is_right():
+    assert check.verdict("06.2", right_spot).state == "correct"
