@@ -15,7 +15,7 @@
 #
 # A hospital archive has sent you 45 brain scans. May you train a network on them? Perhaps a file is cut short,
 # a label is misspelled, or one patient lies in the folder under two names. Perhaps a tumour looks larger than last
-# year only because the pixels got smaller. **None of this raises an error.** The network trains, and its numbers
+# year only because the pixels got smaller. **Little of this raises an error.** The network trains, and its numbers
 # are wrong. This lesson asks: **what must you check before you believe a folder of images, and how does a
 # millimetre stay a millimetre?**
 
@@ -23,8 +23,8 @@
 import medlib
 
 # %% tags=["parameters"]
-dataset = "simbrain"  # or "breastmnist"; the text fits simbrain
-seed = 0  # of the planted defects; the text fits 0
+dataset = "simbrain"  # or "breastmnist"; the text describes simbrain
+seed = 0  # of the planted defects; the text describes seed 0
 
 # %% tags=["plumbing"]
 import tempfile
@@ -33,6 +33,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Ellipse
 from PIL import Image
 
 from coursekit.check import lesson_03
@@ -92,7 +93,7 @@ plotting.show(
 
 # %% [markdown]
 # This is the **delivery**, a folder of image files and a table of labels, as a file browser would show it
-# (grey values from 0, black, to 0.8, white). **Fifteen things are wrong with it.** They are written down in a *key*,
+# (black is 0, white 0.8, as in all scans below). **Fifteen things are wrong with it.** They are written down in a *key*,
 # which we open later.
 #
 # > **Predict** Look for a minute. How many of the fifteen can you see?
@@ -109,7 +110,7 @@ plotting.show(
 #
 # - check a table against its folder, and every file by its pixels;
 # - find copies: the same pixels, then pictures that only *look* the same, and know which copies slip through;
-# - turn what you found into decisions that a script repeats;
+# - turn what you found into decisions in a script;
 # - crop and resample images and masks without losing their size in millimetres.
 #
 # **Reading:** about 45 min · **running:** about 10 s · **builds on:** [lesson 01](01_image_files.ipynb) (pixels
@@ -131,8 +132,7 @@ print("files that no row speaks of:", sorted(on_disk - in_table))
 print("files with several rows:", table.loc[table["image"].duplicated(), "image"].tolist())
 
 # %% [markdown]
-# Two set differences and a search for doubled names: three defects. Now the columns. Count each label as it is
-# spelled, and look at the extremes of each number.
+# Three defects. Now the columns: count each label as it is spelled, and look at the extremes of each number.
 
 # %% tags=["nbval-check-output"]
 print(table["label"].value_counts().to_dict())
@@ -252,9 +252,8 @@ check.exercise("03.1", conflicting_rows)
 #    Keep the slowest waves, $u, v < 8$, without the constant one, $u = v = 0$: 63 numbers.
 # 3. Each wave gives one bit: is $X_{uv}$ greater than the median of all 63?
 #
-# $X_{uv}$ has a **sign**: positive where the image has the wave's bright and dark parts in the same places, negative
-# where they are exchanged. The median lies near 0, so a bit says mostly *which way round* its wave is, not how
-# strong it is.
+# $X_{uv}$ has a **sign**: positive if the image is bright where the wave is bright, negative if it is bright where the
+# wave is dark. The median lies near 0, so a bit says mostly *which way round* its wave is, not how strong it is.
 
 # %%
 from scipy.fft import dctn
@@ -275,18 +274,18 @@ def phash(image):
     return slowest > np.median(slowest)
 
 
-original = pixels["scan_00.png"] / 255
+first, second, *_ = pixels  # scans 00 and 01
+original = pixels[first] / 255
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 4, figsize=(8, 2.5), width_ratios=[1, 1, 1.25, 1])
+fig, axes = plt.subplots(1, 4, figsize=(8, 2.7))
 strength = waves(original)
 strength[0, 0] = np.nan
 bits = np.concatenate([[np.nan], phash(original)]).reshape(8, 8)
 axes[0].imshow(original, vmin=0, vmax=WINDOW)
 axes[1].imshow(thumbnail(original), vmin=0, vmax=WINDOW)
-drawn = axes[2].imshow(strength, cmap="RdBu_r", vmin=-1, vmax=1)
+axes[2].imshow(strength, cmap="RdBu_r", vmin=-1, vmax=1)
 axes[3].imshow(bits, cmap="gray", vmin=-0.5, vmax=1.2)
-fig.colorbar(drawn, ax=axes[2], shrink=0.8, ticks=[-1, 0, 1])
 for ax, title in zip(axes, ("image", "1. thumbnail", "2. waves", "3. bits"), strict=True):
     ax.set(title=title, xticks=[], yticks=[])
 for ax in axes[2:]:
@@ -299,9 +298,9 @@ plotting.show(
 )
 
 # %% [markdown]
-# Red waves are positive, blue ones negative; white bits are 1. Scan 00 has become 63 bits. Two hashes are compared by
-# the number of bits that differ. Exactly 31 of the 63 numbers lie above their median, so every hash has 31 ones. Two
-# hashes therefore differ in an even number of bits, **at most 62**; two random ones in about 31.
+# Red waves are positive, blue ones negative (full colour at ±1); white bits are 1. Scan 00 has become 63 bits. Two
+# hashes are compared by the number of bits that differ. Exactly 31 of 63 numbers lie above their median, so every hash
+# has 31 ones. Two hashes therefore differ in an even number of bits, **at most 62**; two random ones in about half.
 #
 # > **Predict** Which of these changes keeps most bits: 15 % more brightness, moving the image by six
 # > of its 208 pixels, or mirroring it?
@@ -315,14 +314,14 @@ def bits_between(a, b):
 print("brighter:       ", bits_between(original, np.clip(1.15 * original, 0, 1)))
 print("moved:          ", bits_between(original, np.roll(original, 6, axis=1)))
 print("mirrored:       ", bits_between(original, original[:, ::-1]))
-print("another patient:", bits_between(original, pixels["scan_01.png"] / 255))
+print("another patient:", bits_between(original, pixels[second] / 255))
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 3, figsize=(8, 2.7), width_ratios=[1, 1.22, 1])
+fig, axes = plt.subplots(1, 3, figsize=(8, 3))
 for ax, image, title in zip(axes, (original, original[:, ::-1]), ("scan 00", "mirrored"), strict=False):
     strength = waves(image)
     strength[0, 0] = np.nan
-    drawn = ax.imshow(strength, cmap="RdBu_r", vmin=-1, vmax=1)
+    ax.imshow(strength, cmap="RdBu_r", vmin=-1, vmax=1)
     ax.set_title(f"waves, {title}")
 differ = np.concatenate([[0], phash(original) != phash(original[:, ::-1])]).reshape(8, 8)
 axes[2].imshow(differ, cmap="Oranges", vmin=0, vmax=1.4)
@@ -330,7 +329,6 @@ axes[2].set_title("bits that differ")
 for ax in axes:
     ax.set(xticks=range(8), yticks=[0, 7], xlabel="$v$", ylabel="$u$")
     ax.grid(False)
-fig.colorbar(drawn, ax=axes[1], shrink=0.8, ticks=[-1, 0, 1])
 plotting.show(
     fig,
     alt="Waves of scan 00 and of its mirror image: the columns with odd v have exchanged red and blue. The third "
@@ -338,10 +336,9 @@ plotting.show(
 )
 
 # %% [markdown]
-# Brightness keeps them all: it multiplies every wave by the same number, and the median with them. A small movement already
-# costs 12 bits. A mirror turns a wave round if it has an odd number of half periods across: in the figure the
-# columns $v = 1, 3, 5, 7$ exchange red and blue, and exactly their 32 bits flip. To this hash, a mirrored brain is a
-# stranger.
+# Brightness keeps them all: it multiplies every wave by the same number, and the median with them. A small movement
+# costs 12 bits. A mirror turns a wave round if it has an odd number of half periods across: the columns
+# $v = 1, 3, 5, 7$ exchange red and blue, and exactly their 32 bits flip. To this hash, a mirrored brain is a stranger.
 #
 # ## All pairs
 #
@@ -358,14 +355,14 @@ distance = (hashes[:, None] != hashes[None]).sum(axis=-1)
 thumbnails = np.array([thumbnail(scan).ravel() for scan in scans])
 correlation = np.corrcoef(thumbnails - thumbnails.mean(axis=0))
 pairs = np.triu_indices(len(names), k=1)  # rows and columns of both tables: each pair once
-closest = np.argsort(-correlation[pairs])[:6]
+closest = np.argsort(-correlation[pairs].round(3), kind="stable")[:6]
 
 # %% tags=["plumbing"]
 jitter = np.random.default_rng(1).uniform(-0.7, 0.7, len(pairs[0]))  # so that no dot hides another
 
 
-def draw_pairs(ax, bits, colour=plotting.GREY, size=10):
-    ax.scatter(bits + jitter, correlation[pairs], s=size, color=colour, linewidths=0)
+def draw_pairs(ax, bits):
+    ax.scatter(bits + jitter, correlation[pairs], s=10, color=plotting.GREY, linewidths=0)
     ax.set(xlabel="bits that differ", ylabel="correlation of thumbnails")
     ax.set(xlim=(-2, 44), ylim=(-0.8, 1.1))
 
@@ -382,40 +379,44 @@ plotting.show(
 # > **Predict** The delivery holds six copies. How many of them do you expect at the upper left, apart from the cloud?
 # > And where are the others?
 #
-# Decide by looking. Here are the six pairs with the highest correlation, and below each pair its difference.
+# No formula says where copies begin: look. Here are the six pairs with the highest correlation, each with its difference.
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(3, 6, figsize=(8, 4.9))
-smooth = {"interpolation": "antialiased"}
-for column, pair in enumerate(closest):
+def draw_pair(axes, number, pair):
+    """Draw the two scans of a pair and their difference, from the top down."""
     one, other = (pairs[side][pair] for side in (0, 1))
-    upper, lower, below = axes[:, column]
-    upper.set_title(f"pair {column + 1}\n{names[one][5:7]}", fontsize=11)
+    upper, lower, below = axes
+    smooth = {"interpolation": "antialiased"}
+    upper.set_title(f"pair {number}\n{names[one][5:7]}", fontsize=11)
     lower.set_title(names[other][5:7], fontsize=11)
     upper.imshow(scans[one], vmin=0, vmax=WINDOW, **smooth)
     lower.imshow(scans[other], vmin=0, vmax=WINDOW, **smooth)
     if scans[one].shape == scans[other].shape:
         below.imshow(scans[other] - scans[one], cmap="RdBu_r", vmin=-0.3, vmax=0.3, **smooth)
     below.set_xlabel(f"{distance[pairs][pair]} bits\nr = {correlation[pairs][pair]:.2f}", fontsize=11)
-for ax in axes.flat:
-    ax.set(xticks=[], yticks=[])
-axes[2, 0].set_ylabel("lower - upper", fontsize=11)
+
 
 # %% tags=["plumbing"]
+fig, axes = plt.subplots(3, 6, figsize=(8, 4.9))
+for column, pair in enumerate(closest):
+    draw_pair(axes[:, column], column + 1, pair)
+for ax in axes.flat:
+    ax.set(xticks=[], yticks=[])
+axes[2, 0].set_ylabel("lower − upper", fontsize=11)
 plotting.show(
     fig,
     alt="Six pairs of FLAIR slices, one above the other, and their difference from blue, -0.3, over white to red, "
-    "+0.3. Pairs 1 and 2: no difference. Pair 3: only a small cross. Pair 4: pale blue all over. Pairs 5 and 6: "
+    "+0.3. Pairs 1 and 2: no difference. Pair 3: pale blue all over. Pair 4: only a small cross. Pairs 5 and 6: "
     "strong differences everywhere, the brains of different people.",
 )
 
 # %% [markdown]
 # - Pairs 1 and 2 are the exact copies. Nothing is left in the difference (white 0, red +0.3, blue −0.3).
-# - Pair 3 is a copy: look at the cross. It is all that the difference shows.
-# - Pair 4 is a copy too: scan 32 is 15 % brighter and was saved as JPEG, so the whole brain differs a little.
+# - Pair 3 is a copy: scan 32 is 15 % brighter and was once saved as JPEG, so the whole brain differs a little.
+# - Pair 4 is a copy: look at the cross. It is all that the difference shows.
 # - Pairs 5 and 6 are different people. Their outlines agree, and a thumbnail sees hardly more.
 #
-# Correlation (*r*) put them in this order; it took eyes to end the list after pair 4. No formula says where copies begin.
+# Correlation (*r*) put them in this order; it took eyes to end the list after pair 4.
 #
 # ### The key
 #
@@ -430,6 +431,7 @@ couples = [
 ]
 row_of_pair = {couple: row for row, couple in enumerate(zip(*pairs, strict=True))}
 planted_rows = np.array([row_of_pair[couple] for couple in couples])
+is_copy = np.isin(np.arange(len(pairs[0])), planted_rows)
 jitter[planted_rows[:3]] = -1, 0, 1
 SHORT = ["exact", "other label", "brighter", "mark", "moved", "mirrored"]
 
@@ -481,7 +483,6 @@ curves = {
 
 # %% tags=["plumbing"]
 def moving():
-    """Draw the image at each place, its bits that differ, and where that is on the curves."""
     fig, (left, middle, right) = plt.subplots(1, 3, figsize=(7.4, 2.6), width_ratios=[1, 1, 1.4])
     drawn = left.imshow(thumbnail(original), vmin=0, vmax=WINDOW)
     grid = middle.imshow(np.zeros((8, 8)), cmap="Oranges", vmin=0, vmax=1.4)
@@ -490,12 +491,13 @@ def moving():
     dots = right.scatter([0, 0], [0, 0], color=plotting.BLACK, zorder=3)
     right.set(xlabel="moved (pixels)", ylabel="bits that differ")
     right.legend(fontsize=10)
-    left.set(xticks=[], yticks=[], title="thumbnail")
-    middle.set(xticks=[], yticks=[], title="bits that differ")
+    for ax, title in ((left, "thumbnail"), (middle, "bits that differ")):
+        ax.set(xticks=[], yticks=[], title=title)
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # nothing shall jump from frame to frame
     for step, (shift, each) in enumerate(zip(shifts, moved, strict=True)):
         drawn.set_data(thumbnail(each))
-        flips = np.concatenate([[False], phash(original) != phash(each)])
-        grid.set_data(flips.reshape(8, 8))
+        grid.set_data(np.append(False, phash(original) != phash(each)).reshape(8, 8))
         dots.set_offsets([(shift, bits[step]) for bits, _, _ in curves.values()])
         yield fig
 
@@ -536,7 +538,6 @@ pd.DataFrame({view: [bits[couple] for couple in couples] for view, bits in views
 smallest = np.minimum.reduce([distance, both_cropped, one_mirrored])[pairs]
 
 # %% tags=["plumbing"]
-is_copy = np.isin(np.arange(len(smallest)), planted_rows)
 limits = np.arange(0, 15, 2)
 
 
@@ -547,21 +548,20 @@ def found(bits, limit):
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharex=True)
 searches = {"as delivered": (distance[pairs], "--o"), "smallest of three": (smallest, "-o")}
 for (label, (bits, style)), colour in zip(searches.items(), (plotting.VERMILION, plotting.BLUE), strict=True):
-    for ax, count in zip(axes, zip(*(found(bits, limit) for limit in limits), strict=True), strict=True):
+    for ax, count in zip(axes, np.array([found(bits, limit) for limit in limits]).T, strict=True):
         ax.plot(limits, count, style, color=colour, label=label, markersize=4)
 axes[0].set(title="copies found", xlabel="limit (bits)", ylabel="of 6", ylim=(0, 6.4))
 axes[1].set(title="strangers accused", xlabel="limit (bits)", ylabel="pairs")
-axes[0].legend(loc="lower right", fontsize=10)
+axes[0].legend(fontsize=10)
 plotting.show(
     fig,
-    alt="Left: copies found against the limit on bits. As delivered four up to 10 bits, five from 12; smallest of three: "
-    "six from 4 bits on. Right: pairs of strangers accused: none up to 4 bits, then more and more, above 100 at 14 bits.",
+    alt="Copies found and strangers accused, against the limit on bits. As delivered: four copies from 4 bits on. "
+    "Smallest of three: six from 4 bits on. Strangers: none up to 4 bits, then more and more, above 100 at 14 bits.",
 )
 
 # %% [markdown]
 # With a limit of 4 bits the new search finds all six copies and accuses nobody (blue). But look at the right panel: just
-# above that limit strangers come in, soon by the dozen. Looking in three ways also gives strangers three chances
-# to look alike.
+# above that limit strangers come in, soon by the dozen. Three ways of looking are three chances for strangers to look alike.
 #
 # And the limit belongs to *this* delivery: we chose it with the key in hand. The course's tool,
 # `group_near_duplicates`, has limits that were found on ultrasound images of breasts. What does it say of brains?
@@ -573,9 +573,9 @@ groups = group_near_duplicates([fingerprint(scan[..., None]) for scan in scans])
 print("images called a copy of an earlier one:", (groups != np.arange(len(groups))).sum())
 
 # %% [markdown]
-# Four would have been right, since it neither crops nor mirrors. Brains in the same position are more alike than breasts,
-# and these come from one template. Every data set needs its own look at the closest pairs. Better than any hash is to *know*
-# the patient of every image.
+# At most four are right, since this tool neither crops nor mirrors; the others are strangers. Brains in the same position
+# are more alike than breasts, and these come from one template. Every data set needs its own look at the closest pairs.
+# Better than any hash is to *know* the patient of every image.
 #
 # Move the limit yourself:
 
@@ -618,10 +618,12 @@ def bits_in_any_turn(a, b, bits_between):
 check.exercise("03.2", bits_in_any_turn)
 
 # %% [markdown]
+# When it is right, try it: `bits_in_any_turn(original, np.rot90(original), bits_between)`, and the same with another scan.
+#
 # ## Decisions
 #
-# What to do about a defect is a *decision*. It belongs in a script, with its reason, and never in the CSV by hand:
-# a year later nobody could tell what was done, or do it again for the next delivery.
+# What to do about a defect is a *decision*. It belongs in a script, with its reason, never in the CSV by hand:
+# a year later nobody could tell what was done, or do it again.
 # `datasets.from_folder`, the course's reader, refuses what cannot be right, and names the first thing in its way:
 
 # %% tags=["nbval-check-output"]
@@ -675,15 +677,15 @@ plotting.show(
 shutil.rmtree(folder)
 
 # %% [markdown]
-# Vermilion: the six copies, each with the number of its original (orange). Blue: the other nine. Compare 17 with 43, its mirror
-# image, and 15 with 44.
+# Vermilion: the six copies, each with the number of its original (orange). Blue: the other nine. Compare 17 with 43, its
+# mirror image.
 #
 # Published data needs the same care. BUSI, a widely used set of breast ultrasound images
 # ([Al-Dhabyani and others 2020](https://doi.org/10.1016/j.dib.2019.104863)), holds many copies, some with contradicting
 # labels ([Pawłowska and others 2023](https://doi.org/10.1016/j.dib.2023.109247)). **BreastMNIST, which this course can
 # load, is made from that very set** and inherits them: at 28 pixels its test image 76, "normal or benign", is identical to its
-# training image 115, "malignant". `datasets.load("breastmnist", strict=True)` drops the training image. Sets for COVID-19
-# were put together from others that shared images, so that some groups tested on what they had trained on
+# training image 115, "malignant". `datasets.load("breastmnist", strict=True)` drops the training image. Data sets for COVID-19
+# were put together from others that shared images, and some groups tested on what they had trained on
 # ([Roberts and others 2021](https://doi.org/10.1038/s42256-021-00307-0)).
 #
 # ## Stretching throws the millimetres away
@@ -694,8 +696,8 @@ shutil.rmtree(folder)
 # > **Predict** A wide brain and a narrow one are both cropped and stretched to 64 × 64. In which of them does a tumour of
 # > 20 mm become wider?
 #
-# `brains` holds the simulated patients; their pixels measure 1 mm × 1 mm. We take the narrowest and the widest slice and
-# draw a circle of 20 mm into each.
+# `brains` holds the simulated patients; their pixels measure 1 mm × 1 mm. We draw a circle of 20 mm into the narrowest
+# and the widest slice.
 
 # %%
 flair = brains.train.images[..., 2:]
@@ -716,27 +718,24 @@ def same_box(image):
 
 
 # %% tags=["plumbing"]
-from matplotlib.patches import Ellipse
-
-small = (31.5, 31.5)  # the middle of 64 x 64 pixels
 fig, axes = plt.subplots(2, 3, figsize=(8, 5.9))
 for row, (name, index) in zip(axes, chosen.items(), strict=True):
     height, width = boxes[index]
     rows, columns = crop_to_content(flair[index])[1]
     middle = (columns.start + width / 2 - 0.5, rows.start + height / 2 - 0.5)
-    panels = (
-        (flair[index], f"{name}: delivered, 1 mm", middle, 20, 20),
-        (stretched(flair[index]), "stretched to 64 × 64", small, 20 * 64 / width, 20 * 64 / height),
-        (same_box(flair[index]), "same box of 200 mm", small, 20 * 64 / 200, 20 * 64 / 200),
+    panels = (  # image, title, middle and size of the circle
+        (flair[index], f"{name}: delivered, 1 mm", middle, (20, 20)),
+        (stretched(flair[index]), "stretched to 64 × 64", (31.5, 31.5), (1280 / width, 1280 / height)),
+        (same_box(flair[index]), "same box of 200 mm", (31.5, 31.5), (6.4, 6.4)),
     )
-    for ax, (image, title, centre, across, down) in zip(row, panels, strict=True):
+    for ax, (image, title, centre, size) in zip(row, panels, strict=True):
         ax.imshow(image[..., 0], vmin=0, vmax=WINDOW)
-        ax.add_patch(Ellipse(centre, across, down, fill=False, color=plotting.ORANGE, linewidth=2))
+        ax.add_patch(Ellipse(centre, *size, fill=False, color=plotting.ORANGE, linewidth=2))
         ax.set(title=title, xticks=[], yticks=[])
 plotting.show(
     fig,
-    alt="A narrow and a wide brain. Delivered, their circles are equal. Stretched, both brains fill the square, and the "
-    "narrow one has the larger ellipse. In the same box of 200 mm, brains differ in size and circles are equal.",
+    alt="A narrow and a wide brain. Delivered, their circles are equal. Stretched, both brains fill the square, the "
+    "narrow one with the larger ellipse. In the same box of 200 mm brains differ in size, circles are equal.",
 )
 
 # %% tags=["nbval-check-output"]
@@ -806,8 +805,8 @@ plotting.show(
 # %% [markdown]
 # Above, what a network would be given: one patient, three sizes and shapes. Below, after resampling, they agree.
 # Resampling cannot bring back detail: the coarse scan has the right size now, and is as blurred as before. Where an image gets
-# smaller, `resample_to_spacing` averages the pixels that fall together; taking every second pixel instead would turn fine
-# texture into patterns that are not there ([aliasing](https://en.wikipedia.org/wiki/Aliasing)).
+# smaller, `resample_to_spacing` averages the pixels that fall together; taking every second pixel would invent patterns
+# ([aliasing](https://en.wikipedia.org/wiki/Aliasing)).
 #
 # How large is the tumour? A pixel belongs to it if the tumour fills at least half of it. Count these pixels, then
 # multiply by the area of one.
@@ -850,7 +849,13 @@ def longest_diameter_mm(mask, spacing_mm):
 check.exercise("03.3", longest_diameter_mm)
 
 # %% [markdown]
-# When it is right, measure the three masks in `drawn`. Do they differ by more than a pixel?
+# When it is right, measure the three masks in `drawn`, with the spacings in `scanners`. Do they agree?
+#
+# <details><summary>Answer</summary>
+#
+# To within one coarse pixel: 51.4, 50.6 and 52.2 mm. In pixels it would be 51, 13 and 48.
+#
+# </details>
 #
 # ## Masks
 #
@@ -892,8 +897,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Left, the truth on the scan (window 0.3 to 0.75). Red pixels are called tumour and are none; blue ones are missing. The
-# nearest pixel keeps the stairs of the coarse mask; interpolation cuts their corners. One tumour proves little. Here are
+# Left, the truth on the scan (window 0.3 to 0.75). Red pixels were called tumour by mistake, blue ones were missed. The
+# nearest pixel keeps the stairs of the coarse mask; interpolation cuts their corners. One tumour proves little, so count
 # all of them:
 
 
@@ -907,18 +912,18 @@ def wrong_pixels(truth):
 # %% tags=["nbval-check-output"]
 masks = brains.train.masks == 1
 errors = np.array([wrong_pixels(mask) for mask in masks[masks.any(axis=(1, 2))]])
-print(f"linear is nearer the truth for {(errors[:, 1] < errors[:, 0]).sum()} of {len(errors)} tumours")
+print("linear is better for", (errors[:, 1] < errors[:, 0]).sum(), "of", len(errors), "tumours")
 print("wrong pixels, mean: nearest {:.0f}, linear {:.0f}".format(*errors.mean(axis=0)))
 
 # %% [markdown]
-# Linear interpolation with a threshold is better for nearly every tumour, though not by much, and the smooth tumours of a
-# simulation suit it. So take the nearest pixel where simple is good enough; take linear with a threshold, one label at a
+# Linear interpolation with a threshold is better for nearly every tumour, though not by much, and smooth simulated tumours
+# suit it. So take the nearest pixel where simple is good enough; take linear with a threshold, one label at a
 # time, for smoother outlines; and never interpolate the label *numbers*.
 #
 # **In this lesson we**
 #
 # - checked a table against its folder, decoded every file, and found nine defects;
-# - found exact copies by a hash of the pixels, and near copies by a perceptual hash: 63 signs of coarse waves;
+# - found exact copies by a hash of the pixels, and near copies by a perceptual hash: the signs of 63 coarse waves, mostly;
 # - saw a moved and a mirrored copy slip through, found them by cropping and mirroring, and saw strangers come in as the
 #   limit rose;
 # - wrote decisions into a script, and gave copies one patient;

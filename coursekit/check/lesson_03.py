@@ -97,7 +97,7 @@ def _changed(pixels: np.ndarray, kind: str) -> np.ndarray:
         return np.asarray(Image.open(buffer))
     if "mark" in kind:
         marked, side = pixels.copy(), len(pixels)
-        middle, arm, thick = side // 4, max(1, side // 14), max(1, side // 64)
+        middle, arm, thick = side // 4, max(1, side // 22), max(1, side // 100)
         marked[middle : middle + thick, middle - arm : middle + arm + thick] = 255
         marked[middle - arm : middle + arm + thick, middle : middle + thick] = 255
         return marked
