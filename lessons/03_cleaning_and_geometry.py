@@ -11,129 +11,148 @@
 # ---
 
 # %% [markdown]
-# # 03 Preprocessing
+# # 03 Cleaning and geometry
 #
-# Between the scanner and the first line of training lies work that papers seldom describe: files are sorted out,
-# images are brought to one size and one grey scale, patients are dealt out to training and test. Mistakes made
-# here raise no error. They can give a network that recognises the hospital instead of the disease, or a test result
-# that no other hospital will see again. This lesson asks: **what must be done to medical images before a
-# model sees them, and how large is the damage when it is done wrongly?**
-#
-# **You will**
-#
-# - find damaged, doubled and wrongly described images in a folder, and say what your tools cannot find;
-# - crop, and bring images to one pixel size in millimetres;
-# - normalise grey values in three ways, and measure what that does to the traces of the scanner;
-# - see a bias field, remove part of it, and see what else is removed;
-# - measure how much better a useless model looks when images of one patient stand on both sides of a split.
-#
-# **Reading:** about 65 min · **running:** about 35 s on two CPU cores · **builds on:** Python and NumPy; 01 (pixels,
-# millimetres, T1, T2 and FLAIR) helps
+# A hospital archive has sent you 45 brain scans. May you train a network on them? Perhaps a file is cut short,
+# a label is misspelled, or one patient lies in the folder under two names. Perhaps a tumour looks larger than last
+# year only because the pixels got smaller. **Little of this raises an error.** The network trains, and its numbers
+# are wrong. This lesson asks: **what must you check before you believe a folder of images, and how does a
+# millimetre stay a millimetre?**
 
 # %% tags=["install"]
 import medlib
 
 # %% tags=["parameters"]
-dataset = "simbrain"  # for cleaning and splitting; or "breastmnist", "pneumoniamnist"
-repeats = 5  # of the split in the last part
-seed = 0  # of the planted defects, the splits and all random numbers
+dataset = "simbrain"  # or "breastmnist"; the text describes simbrain
+seed = 0  # of the planted defects; the text describes seed 0
 
-# %%
-parameters = {"dataset": dataset, "repeats": repeats, "seed": seed}
-
-# %% [markdown]
-# The images are `simbrain`, unless you chose another set: simulated magnetic resonance (MR) slices of virtual
-# patients, half of them with a tumour. Each slice comes in three **channels**, T1, T2 and FLAIR: three settings of
-# the scanner in which the same tissue has different greys. Because it is a simulation we know the truth about each
-# image. Because it is made from one template brain, numbers measured on it say something about *methods*, and
-# nothing about hospitals.
-
-# %%
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-
-from coursekit import ledger
-from medlib import datasets, plotting
-
-plotting.use_style()
-
-# %%
-rng = np.random.default_rng(seed)
-data = datasets.load(dataset, strict=True)
-data.summary()
-
-# %% [markdown]
-# ## Data cleaning
-#
-# ### A delivery
-#
-# An archive has sent you a folder: image files, and a CSV with one row for each. The next cell makes such a folder
-# from images of different patients. It also plants fifteen defects. They are written down in the **key**, which we
-# open at the end.
-
-# %%
+# %% tags=["plumbing"]
 import tempfile
 from pathlib import Path
 
-from coursekit.check import lesson_03
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.patches import Ellipse
+from PIL import Image
 
+from coursekit.check import lesson_03
+from medlib import datasets, plotting
+from medlib.datasets.simbrain import load_simbrain
+from medlib.preprocessing import resize_image
+
+plotting.use_style()
+brains = load_simbrain(n_subjects=80, slices_per_subject=1, image_size=208)
+data = brains if dataset == "simbrain" else datasets.load(dataset, strict=True)
 folder = Path(tempfile.mkdtemp(prefix="delivery_"))
 key = lesson_03.messy_folder(folder, data, seed=seed)
+WINDOW = 0.8  # grey value drawn white; black is 0
+
+# %% tags=["plumbing"]
+CELL, FULL = 100, data.train.images.shape[1]
+
+
+def contact_sheet(notes):
+    """Draw every file of the delivery; a file with a note gets a coloured frame."""
+    fig, ax = plt.subplots(figsize=(8, 7.7 if notes else 6.9))
+    step = CELL + (36 if notes else 22)
+    for place in range(46):
+        name, x, y = f"scan_{place:02d}.png", place % 8 * (CELL + 8), place // 8 * step
+        _slot(ax, name, x, y)
+        text, colour = notes.get(name, ("", "none"))
+        ax.text(x + CELL / 2, y + CELL + 13, text, color=colour, fontsize=9, ha="center")
+        ax.add_patch(plt.Rectangle((x, y), CELL, CELL, fill=False, edgecolor=colour, linewidth=2.5))
+    ax.set(xlim=(-3, 8 * (CELL + 8)), ylim=(6 * step - 14, -18), aspect="equal")
+    ax.set_axis_off()
+    return fig
+
+
+# %% tags=["plumbing"]
+def _slot(ax, name, x, y):
+    """Draw one file at its true size, below its number; a file without a picture says so."""
+    if not (folder / name).is_file():
+        return
+    ax.text(x, y - 3, name[5:7], fontsize=9, color=plotting.GREY)
+    try:
+        pixels = np.asarray(Image.open(folder / name)) / 255
+    except OSError:
+        ax.add_patch(plt.Rectangle((x, y), CELL, CELL, color="#DDDDDD"))
+        ax.text(x + CELL / 2, y + CELL / 2 + 4, "no preview", fontsize=9, ha="center")
+        return
+    height, width = np.array(pixels.shape) * CELL / FULL
+    extent = (x, x + width, y + height, y)
+    ax.imshow(pixels, vmin=0, vmax=WINDOW, extent=extent, interpolation="antialiased")
+
+
+# %% tags=["plumbing"]
+plotting.show(
+    contact_sheet({}),
+    alt="Contact sheet of the delivery: 45 numbered FLAIR slices of brains. Number 16 is black, 14 is half "
+    "as large as the others, 03 and 34 have no preview, 45 has a small cross drawn on it, number 12 is missing.",
+)
+
+# %% [markdown]
+# This is the **delivery**, a folder of image files and a table of labels, as a file browser would show it
+# (black is 0, white 0.8, as in all scans below). **Fifteen things are wrong with it.** They are written down in a *key*,
+# which we open later.
+#
+# > **Predict** Look for a minute. How many of the fifteen can you see?
+#
+# <details><summary>Answer</summary>
+#
+# Six, with good eyes: 16 is black, 14 is too small, 03 and 34 have no preview, 12 is missing, and on 45 somebody drew
+# a cross. The other nine do not show, or would ask you to compare 45 · 44 / 2 = 990 pairs of pictures.
+#
+# </details>
+
+# %% [markdown]
+# **You will**
+#
+# - check a table against its folder, and every file by its pixels;
+# - find copies: the same pixels, then pictures that only *look* the same, and know which copies slip through;
+# - turn what you found into decisions in a script;
+# - crop and resample images and masks without losing their size in millimetres.
+#
+# **Reading:** about 45 min · **running:** about 10 s · **builds on:** [lesson 01](01_image_files.ipynb) (pixels
+# and millimetres), [lesson 02](02_mr_simulation.ipynb) (FLAIR; `simbrain`, the simulated patients used here)
+#
+# ## The table against the folder
+#
+# The delivery lies in `folder`. The cheapest question comes first: do table and folder speak of the same files?
 
 # %%
 table = pd.read_csv(folder / "labels.csv")
-table.head()
+table.head(3)
 
-# %% [markdown]
-# > **Your turn** Before you read on, open a new cell and look for what is wrong with `folder` and `table`. Write
-# > down what you find. Fifteen defects: six of them are copies of one kind or another.
-#
-# ### The table against the folder
-#
-# The cheapest question first: do the table and the folder speak of the same files?
-
-# %%
+# %% tags=["nbval-check-output"]
 on_disk = {path.name for path in folder.glob("*.png")}
 in_table = set(table["image"])
-twice = table.loc[table["image"].duplicated(), "image"].tolist()
-
-# %% tags=["nbval-check-output"]
 print("rows whose file is missing:", sorted(in_table - on_disk))
 print("files that no row speaks of:", sorted(on_disk - in_table))
-print("files with several rows:", twice)
+print("files with several rows:", table.loc[table["image"].duplicated(), "image"].tolist())
 
 # %% [markdown]
-# Now the columns. Count each label as it is spelled, and look at the extremes of each number.
-
-# %%
-print(table["label"].value_counts().to_dict())
-table.describe().loc[["count", "min", "50%", "max"]]
-
-# %% [markdown]
-# A label that occurs once is usually a typing error: here with a capital letter and a trailing blank. To a program
-# it is a third class. An age of 999 is an old way to write "not known", and a mean of ages would have swallowed it
-# without complaint.
+# Three defects. Now the columns: count each label as it is spelled, and look at the extremes of each number.
 
 # %% tags=["nbval-check-output"]
-odd_label = table.loc[~table["label"].isin(data.class_names), "image"].tolist()
-odd_age = table.loc[~table["age"].between(0, 110), "image"].tolist()
-print("odd label:", odd_label, "  odd age:", odd_age)
+print(table["label"].value_counts().to_dict())
+print("age:", table["age"].min(), "to", table["age"].max())
 
 # %% [markdown]
-# ### Does every file open?
+# A label that occurs once is usually a typing error: here a capital letter and a blank at the end. To a program it is
+# a third class. An age of 999 is an old way to write "not known"; a mean of all ages swallows it without complaint.
 #
-# Many scripts check files like this: open each one with Pillow (Python's usual library for image files), and go on
-# if there is no error. We do that, and then also **decode** each file: turn its bytes into pixels.
+# ## Does every file open?
+#
+# Many scripts open each file with [Pillow](https://pillow.readthedocs.io/en/stable/reference/Image.html), Python's
+# usual library for image files, and go on if there is no error. We also **decode** each file: turn all of its bytes into
+# pixels.
+
 
 # %%
-from PIL import Image
-
-
-def is_broken(path, decode):
-    """Say whether an image file cannot be opened or, if wished, not be decoded."""
+def is_broken(name, decode):
     try:
-        image = Image.open(path)
+        image = Image.open(folder / name)
         if decode:
             image.load()
     except OSError:
@@ -143,1140 +162,63 @@ def is_broken(path, decode):
 
 # %% tags=["nbval-check-output"]
 files = sorted(on_disk)
-broken = [name for name in files if is_broken(folder / name, decode=True)]
-print("cannot be opened: ", [name for name in files if is_broken(folder / name, decode=False)])
+broken = [name for name in files if is_broken(name, decode=True)]
+print("cannot be opened: ", [name for name in files if is_broken(name, decode=False)])
 print("cannot be decoded:", broken)
 
 # %% [markdown]
-# > **Predict** Opening found one file, decoding found two. What may these two be?
-
-# %%
-for name in broken:
-    print(name, "begins with", (folder / name).read_bytes()[:12])
-
-# %% [markdown]
-# One file is a web page that a download script saved under the name of an image. The other one has a correct
-# beginning and lacks its end: a **truncated** file. `Image.open` reads only the beginning, so it sees nothing
-# wrong. Decode every pixel before you trust a file.
-#
-# Now that we have all pixels: is each image as large as the table says? And an image without any variation shows
-# nothing.
-
-# %%
-pixels = {name: np.asarray(Image.open(folder / name)) for name in files if name not in broken}
-said = table.drop_duplicates("image").set_index("image")
-size = said[["height", "width"]]
-wrong_size = [n for n in pixels if n in in_table and pixels[n].shape != tuple(size.loc[n])]
-flat = [name for name in pixels if pixels[name].std() == 0]
+# Opening finds one broken file, decoding two: `Image.open` reads only the first bytes, which say "PNG" and how large
+# the picture is, and leaves the pixels for later. How do the two files begin?
 
 # %% tags=["nbval-check-output"]
-print("size is not as the table says:", wrong_size, "  one grey level only:", flat)
+for name in broken:
+    content = (folder / name).read_bytes()
+    print(name, "has", len(content), "bytes and begins with", content[:9])
 
 # %% [markdown]
-# ### Exact copies
+# One is a web page that a download script saved under the name of an image. The other is **truncated**: it begins as
+# a PNG and lacks its end. Decode every pixel before you trust a file.
 #
-# The same image twice is one patient counted twice. If one copy trains the model and the other one tests it, the test
-# measures memory. Comparing all pairs of files would be slow. A **hash** is quicker: a function that turns any number
-# of bytes into a short text, such that equal bytes give equal texts, and different bytes practically never do.
+# Two more questions cost a line each. Is an image as large as the table says? Does it show anything at all?
+
+# %% tags=["nbval-check-output"]
+pixels = {name: np.asarray(Image.open(folder / name)) for name in files if name not in broken}
+row_of = table.drop_duplicates("image").set_index("image")
+sizes = {n: tuple(row_of.loc[n, ["height", "width"]]) for n in pixels if n in in_table}
+print("not the size in the table:", [n for n in sizes if pixels[n].shape != sizes[n]])
+print("one grey level only:", [n for n in pixels if pixels[n].std() == 0])
+
+# %% [markdown]
+# Nine defects, found with a line or two each. The other six are copies.
 #
-# We hash the *pixels*, not the file: the same pixels saved by two programs can give different files.
+# ## Exact copies
+#
+# A scan that lies in the folder twice, under two names, is one patient counted as two. If one copy trains the network and
+# the other one tests it, the test measures memory ([lesson 04](04_grey_values_and_leaks.ipynb) measures by how much).
+#
+# A **hash** turns any number of bytes into a short number. Equal bytes give equal hashes; different
+# bytes practically never do. We hash the *pixels*, not the file: two programs can save the same pixels as different files.
 
 # %%
 import hashlib
 
-digests = pd.Series({n: hashlib.sha256(p.tobytes()).hexdigest() for n, p in pixels.items()})
-copies = digests[digests.duplicated(keep=False)]
+digest = pd.Series({n: hashlib.sha256(p.tobytes()).hexdigest() for n, p in pixels.items()})
+copies = digest[digest.duplicated(keep=False)]
 
 # %% tags=["nbval-check-output"]
 for names in copies.groupby(copies).groups.values():
-    print([f"{name}: {said.label[name]}, patient {said.subject[name]}" for name in names])
+    print([f"{name}: {row_of.label[name]}, patient {row_of.subject[name]}" for name in names])
 
 # %% [markdown]
-# Two images are there twice, under the names of different patients. One of the two pairs is worse: the same image is
-# labelled once one way and once the other. That is a **label conflict**. No program can know which label is right.
-# Ask the archive, or remove both.
-#
-# ### Near copies
-#
-# Change a single pixel and the hash is another one. Yet the same slice saved as JPEG, or with a mark drawn on it,
-# is still the same patient. We need a hash that is similar for images that *look* similar: a **perceptual hash**. The one
-# called pHash (Zauner 2010) looks at the coarse pattern only:
-#
-# 1. Shrink the image to 32 x 32 pixels $x_{ij}$.
-# 2. Write it as a sum of waves. The strength of the wave with $u$ half periods down and $v$ across is
-#    $$X_{uv} \propto \sum_{i=0}^{31} \sum_{j=0}^{31} x_{ij} \cos\frac{\pi (2i+1) u}{64} \cos\frac{\pi (2j+1) v}{64},$$
-#    the **discrete cosine transform**. Keep the slowest ones, $u, v < 8$, without the constant $u = v = 0$.
-# 3. For each of these 63 waves note one bit: is it stronger than the median of all 63?
-#
-# Two images are compared by the number of bits that differ, from 0 to 63. (It is always even, because every hash has the
-# same number of ones.)
-
-# %%
-from scipy.fft import dctn
-
-from medlib.preprocessing import resize_image
-
-
-def phash(image):
-    """Return 63 bits that describe the coarse pattern of a grey image, shape (height, width)."""
-    small = resize_image(image[..., None], (32, 32))[..., 0]
-    waves = dctn(small, norm="ortho")[:8, :8].ravel()[1:]
-    return waves > np.median(waves)
-
-
-# %% [markdown]
-# > **Predict** Which of these changes keeps most bits: making the image brighter, moving it by two pixels, or
-# > mirroring it?
-
-# %%
-original, stranger = data.train.images[0][..., -1], data.train.images[-1][..., -1]
-changed = {
-    "brighter by 15 %": np.clip(original * 1.15, 0, 1),
-    "moved by two pixels": np.roll(original, 2, axis=1),
-    "mirrored": original[:, ::-1],
-    "another patient": stranger,
-}
-
-# %%
-bits = {name: int((phash(image) != phash(original)).sum()) for name, image in changed.items()}
-pd.Series(bits, name="bits that differ").to_frame()
-
-# %% [markdown]
-# Brightness changes next to nothing: all waves get stronger together. A small movement already costs many bits, and
-# a mirrored image looks to this hash like somebody else.
-#
-# The course's version is `medlib.preprocessing.fingerprint`. It keeps the bits and the thumbnail, because bits alone are
-# coarse. A second measure is the **correlation** of two thumbnails after what all thumbnails have in common has been
-# subtracted: +1 for the same pattern, scattered around 0 for unrelated ones. We compute both
-# for all pairs.
-
-# %%
-from medlib.preprocessing import fingerprint
-
-names = [name for name in pixels if name not in flat]
-prints = [fingerprint(pixels[name][..., None] / 255) for name in names]
-# ^ leaves a 1 wherever two numbers have different bits
-distance = np.array([[(a.bits ^ b.bits).bit_count() for a in prints] for b in prints])
-thumbnails = np.array([each.thumbnail.ravel() for each in prints])
-correlation = np.corrcoef(thumbnails - thumbnails.mean(axis=0))
-
-# %%
-pairs = np.triu_indices(len(names), k=1)  # each pair once: rows and columns of the two tables
-fig, ax = plt.subplots(figsize=(7, 3.8))
-jitter = rng.uniform(-0.4, 0.4, len(pairs[0]))  # so that equal distances do not hide each other
-ax.scatter(distance[pairs] + jitter, correlation[pairs], s=10, color=plotting.GREY)
-ax.set(xlabel="bits that differ (of 63)", ylabel="correlation of thumbnails")
-plotting.show(
-    fig,
-    alt="All pairs of images: bits that differ against correlation of thumbnails. Nearly all pairs "
-    "form one broad cloud. A few lie apart from it, with few different bits and a high correlation.",
-)
-
-# %% [markdown]
-# A cloud of pairs, and at the upper left a few that stand apart. How far does the cloud reach, and
-# where do copies begin? No formula says so: one **looks at the closest pairs** and decides. Here are the eight with the
-# highest correlation.
-
-# %%
-closest = np.argsort(-correlation[pairs])[:8]
-first, second = (np.array(names)[index[closest]] for index in pairs)
-top = pd.DataFrame({"first": first, "second": second, "bits": distance[pairs][closest]})
-top["correlation"] = correlation[pairs][closest].round(2)
-top
-
-# %%
-shown = [name for pair in zip(first, second, strict=True) for name in pair]
-gallery = [resize_image(pixels[name][..., None] / 255, (64, 64)) for name in shown]
-titles = [f"pair {number // 2 + 1}: {name[:-4]}" for number, name in enumerate(shown)]
-fig = plotting.image_grid(np.stack(gallery), titles=titles, columns=4)
-plotting.show(
-    fig,
-    alt="The eight closest pairs, two in a row. Some plainly show the same image twice: exact, with a "
-    "small cross drawn into it, or brighter. The others resemble each other.",
-)
-
-# %% [markdown]
-# Some pairs are plainly copies, others only resemble each other. Decide for each before you read on. And does a gap in
-# the numbers prove that no copy lies below it?
-#
-# ### The key
-#
-# Now we open it. Which planted copies are among the eight pairs that we looked at, and how far from their originals are
-# the others?
-
-# %%
-planted = key[key["original"] != ""].reset_index(drop=True)
-couples = list(zip(planted["image"], planted["original"], strict=True))
-at = [(names.index(one), names.index(other)) for one, other in couples]
-planted["bits"] = [distance[cell] for cell in at]
-planted["correlation"] = [round(float(correlation[cell]), 2) for cell in at]
-
-# %%
-looked_at = [{one, other} for one, other in zip(first, second, strict=True)]
-planted["seen"] = [set(couple) in looked_at for couple in couples]
-planted
-
-# %%
-ledger.say("Of the six planted copies, **{seen}** are among the eight pairs.", seen=planted["seen"].sum())
-
-# %% [markdown]
-# Both measures need the pattern to stay where it was. A mirrored copy looks like a stranger; a moved one can keep most
-# of its bits and still lose the correlation, by which we sorted. Such copies can slip through, and so can a
-# neighbouring slice of the same patient. A search for copies lowers their number; it does not prove that none are
-# left. What helps more is to know the patient of every image.
-#
-# The other nine defects were found by the plain checks before. Compare with your own list.
-
-# %% tags=["nbval-check-output"]
-by_us = (in_table ^ on_disk) | {*twice, *odd_label, *odd_age, *broken, *wrong_size, *flat}
-single = key.loc[key["original"] == "", ["defect", "image"]].reset_index(drop=True)
-single.assign(found=single["image"].isin(by_us))
-
-# %% [markdown]
-# ### The tool, and the decisions
-#
-# `datasets.from_folder` reads a CSV and its images. It refuses what cannot be right instead of guessing, and names
-# the first thing in its way.
-
-# %%
-from medlib.errors import DataError
-
-try:
-    datasets.from_folder(folder / "labels.csv", image_size=64)
-except DataError as refusal:
-    print(str(refusal).replace(str(folder), "delivery"))
-
-# %% [markdown]
-# What to do about a defect is a *decision*. It belongs in a script, with its reason, and never in the CSV by hand:
-# who edits by hand cannot tell a year later what was done, or do it again for the next delivery.
-
-# %%
-clean = table.drop_duplicates()
-clean = clean.assign(label=clean["label"].str.strip().str.lower())  # a typing error, no doubt
-clean["age"] = clean["age"].where(clean["age"].between(0, 110))  # 999 becomes "not a number"
-clean = clean[clean["image"].isin(set(pixels) - set(flat))]  # nothing to see: leave out
-
-# %% [markdown]
-# The file without a row drops out by itself; about the size we believe the file. Both images of a label
-# conflict are left out. Copies stay, and count as images of one patient. Here the key names them. Without a key it is
-# the pairs you decided on, and a copy that you missed stays a patient of its own.
-
-# %%
-n_labels = said.label[copies.index].groupby(copies).transform("nunique")
-clean = clean[~clean["image"].isin(n_labels.index[n_labels > 1])]
-patient_of_copy = dict(zip(planted["image"], said.subject[planted["original"]], strict=True))
-clean["subject"] = clean["image"].map(patient_of_copy).fillna(clean["subject"])
-
-# %% tags=["nbval-check-output"]
-clean.to_csv(folder / "clean.csv", index=False)
-delivery = datasets.from_folder(folder / "clean.csv", image_size=64)
-delivery.summary()[["images", "subjects"]]
-
-# %% [markdown]
-# Where there are more images than subjects, copies now share a patient.
-#
-# Published data needs the same care. A widely used set of breast ultrasound images was found to hold many copies, some
-# of them with contradicting labels (Pawłowska and others 2023). Data sets for COVID-19 were glued together from
-# others that shared images, so that some groups tested on what they had trained on (Roberts and others 2021).
-
-# %%
-import shutil
-
-shutil.rmtree(folder)
-
-# %% [markdown]
-# ## Geometry
-#
-# This part and the next two need patients whose truth we know, so they always use `simbrain`, and of it the training
-# patients only.
-#
-# ### Cropping to the content
-#
-# Much of a scan is air. **Cropping** cuts the image to the smallest box that holds everything brighter than a
-# threshold. In NumPy: which rows and which columns have content, and what are the first and the last of them? We take
-# the slice with the largest tumour.
-
-# %%
-brains = data if dataset == "simbrain" else datasets.load("simbrain")
-mri = brains.train
-pixel_mm = mri.table["row_spacing_mm"][0]  # the same in every image, and square
-example = int(mri.masks.sum(axis=(1, 2)).argmax())
-image, tumour = mri.images[example], mri.masks[example] == 1
-
-# %%
-content = (image > 0.05).any(axis=-1)
-rows, columns = np.flatnonzero(content.any(axis=1)), np.flatnonzero(content.any(axis=0))
-cropped = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-# %% [markdown]
-# `medlib.preprocessing.crop_to_content` does the same and also returns the box. A **mask** (an image of True and
-# False that says where the tumour is) must be cut in exactly the same place.
-
-# %%
-from medlib.preprocessing import crop_to_content
-
-again, box = crop_to_content(image)
-print(f"same result: {np.array_equal(cropped, again)}, {image.shape[:2]} became {again.shape[:2]}")
-print(f"tumour pixels before {tumour.sum()}, after {tumour[box].sum()}")
-
-# %% [markdown]
-# So far nothing is lost. But networks want images of one size, so cropping is usually followed by stretching every
-# box to, say, 64 x 64 pixels.
-#
-# > **Predict** A wide slice and a narrow one are both cropped and stretched to 64 x 64. In which of them does a tumour
-# > of 20 mm become wider?
-
-# %%
-boxes = np.array([crop_to_content(each)[0].shape[:2] for each in mri.images])
-height_mm, width_mm = boxes.T * pixel_mm
-stretched = 20 / (width_mm / 64)  # 20 mm, in pixels of the stretched box
-
-# %%
-ledger.record("03/stretched_low", stretched.min(), parameters)
-ledger.record("03/stretched_high", stretched.max(), parameters)
-ledger.say(
-    "Across {n} slices the same 20 mm come out as **{stretched_low:.1f} to {stretched_high:.1f} pixels**. "
-    "And the boxes are {low:.2f} to {high:.2f} times as high as wide: stretched to a square, all "
-    "get the same shape.",
-    n=len(boxes),
-    low=(height_mm / width_mm).min(),
-    high=(height_mm / width_mm).max(),
-)
-
-# %% [markdown]
-# In the narrow slice the tumour becomes wider: fewer millimetres are stretched over the same 64 pixels.
-#
-# > **Note** The lines before the sentence note the numbers, so that later runs can be compared with them. The *band* comes
-# > from runs with several seeds: one more run should end within it. Where the seed plays no part, both ends are equal.
-#
-# Size is often what the question is about: a tumour that grew, a brain that shrank. Cropping saves memory. Stretching
-# after it throws the millimetres away. Better: crop every image to a box of the same size *in millimetres*, or pad it
-# with black.
-#
-# ### One spacing for all
-#
-# **Spacing** is the distance between the centres of neighbouring pixels, in mm. Two scanners seldom agree on it. If $s$ is
-# the spacing and $n$ the number of pixels along one axis, the image covers $n s$ millimetres. **Resampling** to the
-# spacing $s'$ keeps the millimetres and changes the number of pixels:
-#
-# $$n' = \mathrm{round}\left(n \, \frac{s}{s'}\right)$$
-#
-# We let three scanners image the same virtual patient: one coarse, one fine, and one whose pixels are rectangles, twice as
-# wide as high.
-
-# %%
-from medlib.datasets.simbrain import load_simbrain
-
-sizes = {"coarse": 64, "fine": 160}  # pixels for the same field of view
-cohorts = {
-    name: load_simbrain(n_subjects=20, slices_per_subject=1, image_size=size).train
-    for name, size in sizes.items()
-}
-
-# %%
-patient = int(cohorts["fine"].table["tumour_diameter_mm"].argmax())
-flair = {name: cohort.images[patient][..., 2:] for name, cohort in cohorts.items()}
-flair["wide pixels"] = (flair["fine"][:, 0::2] + flair["fine"][:, 1::2]) / 2  # join two columns
-spacing = {"coarse": (3.25, 3.25), "fine": (1.3, 1.3), "wide pixels": (1.3, 2.6)}  # mm down, across
-
-# %%
-from medlib.preprocessing import resample_to_spacing
-
-resampled = {name: resample_to_spacing(flair[name], spacing[name], to_mm=2.0) for name in flair}
-
-
-def draw(ax, image, title):
-    """Draw an image so that a pixel is equally large in every panel."""
-    ax.imshow(image[..., 0], vmin=0, vmax=1)
-    ax.set(xlim=(0, 160), ylim=(160, 0), xlabel="pixel", title=title)
-    ax.grid(False)
-
-
-# %%
-fig, axes = plt.subplots(2, 3, figsize=(8, 6))
-for column, name in enumerate(flair):
-    draw(axes[0, column], flair[name], f"{name}, as delivered")
-    draw(axes[1, column], resampled[name], f"{name}, at 2 mm")
-axes[0, 0].set_ylabel("pixel")
-axes[1, 0].set_ylabel("pixel")
-plotting.show(
-    fig,
-    alt="The same FLAIR slice from three scanners. As delivered the brain is small, large, and squeezed "
-    "to half its width; resampled to 2 mm all three are equally large. Window 0 to 1.",
-)
-
-# %% [markdown]
-# Above, what a network would be given: three brains of different size and shape (window 0 to 1: 0 is black, 1 is
-# white). Below, the same after resampling. How many pixels does the tumour have in each?
-#
-# A mask is resampled by taking the *nearest* pixel, never by interpolation: between "tumour" and "not tumour" there is
-# nothing half.
-
-# %%
-from medlib.preprocessing import resize_mask
-
-truth = cohorts["fine"].masks[patient] == 1
-delivered = {n: resize_mask(truth, flair[n].shape[:2]) for n in flair}
-at_2_mm = {n: resize_mask(delivered[n], resampled[n].shape[:2]) for n in flair}
-masks = {"pixels as delivered": delivered, "pixels at 2 mm": at_2_mm}
-pd.DataFrame({what: {n: each[n].sum() for n in flair} for what, each in masks.items()})
-
-# %% [markdown]
-# One tumour, three very different numbers of pixels; at a common spacing, nearly the same number. What resampling
-# cannot do is bring back detail: the coarse scan has the size of the others now, and is as blurred as before.
-#
-# When an image gets smaller, `resample_to_spacing` averages all pixels that fall together. Taking every second pixel
-# instead would turn fine texture into stripes that are not there (**aliasing**).
-#
-# ## Grey values
-#
-# ### Three ways to normalise
-#
-# The grey values of computed tomography (CT) are Hounsfield units: a scale fixed by air and water on every scanner.
-# Those of MR are not. Their scale depends on coils, amplifiers and software. **Normalisation** puts the values $x$ of
-# an image on a common scale. Three ways are common. Each is an affine map (a shift and a stretch),
-# $x' = (x - a) / b$:
-#
-# | | $a$ | $b$ | result |
-# |---|---|---|---|
-# | **min-max** | smallest value | largest minus smallest value | from 0 to 1 |
-# | **percentile** | 0.5th percentile | 99.5th minus 0.5th percentile | nearly all from 0 to 1 |
-# | **z-score** | mean | standard deviation | mean 0, standard deviation 1 |
-#
-# The $p$-th **percentile** is the value that $p$ per cent of the pixels lie below. All statistics are taken over the
-# pixels of the brain. Air would count otherwise, and how much air there is depends on the crop (exercise 02.2).
-
-
-# %%
-def shift_and_scale(values, method):
-    """Return a and b of x' = (x - a) / b for values of shape (pixels, channels)."""
-    if method == "as it comes":
-        return 0.0, 1.0
-    if method == "z-score":
-        return values.mean(axis=0), values.std(axis=0)
-    ends = (0, 100) if method == "min-max" else (0.5, 99.5)
-    low, high = np.percentile(values, ends, axis=0)
-    return low, high - low
-
-
-METHODS = ("as it comes", "min-max", "percentile", "z-score")
-
-# %% [markdown]
-# What happens if a few pixels are far brighter than everything else: a metal clip, a letter burned into the image?
-#
-# > **Predict** Four pixels with the value 5 are added to the brain. Which of the three methods hardly notices?
-
-# %%
-values = image[image.max(axis=-1) > 0][:, :1]  # T1 of the brain, shape (pixels, 1)
-spoilt = np.concatenate([values, np.full((4, 1), 5.0)])
-typical = {}
-for method in METHODS[1:]:
-    scales = [shift_and_scale(each, method) for each in (values, spoilt)]
-    halves = [(np.percentile(values, (25, 75)) - a[0]) / b[0] for a, b in scales]
-    typical[method] = [f"{low:.2f} to {high:.2f}" for low, high in halves]
-pd.DataFrame(typical, index=["without bright pixels", "with four of them"]).T
-
-# %% [markdown]
-# The table shows where the middle half of the brain's pixels ends up, from the 25th to the 75th percentile. Under min-max
-# the four pixels squeeze it into a thin strip at the dark end of the scale. Under the z-score it moves and shrinks to less
-# than half its width, because they raise the mean and inflate the standard deviation. The percentiles hardly move, since
-# four pixels are fewer than 0.5 % of the brain.
-#
-# ### What does it do across sites?
-#
-# `simbrain` has four **sites**: scanners with their own magnet, timing, noise and sharpness. Why should that matter
-# to a model that looks for tumours? In practice sites differ in their patients as well. A network that can tell the
-# hospital from the image can use it as a shortcut to the diagnosis, and then fail at the next hospital (Zech and
-# others 2018).
-#
-# So we measure the trace of the site directly: *how well can a simple model tell the site from the grey values*? We take one
-# slice of each training patient and describe it in two ways: by the **means** of the three channels, or by the
-# **histogram**, here as nine percentiles of each channel. Numbers that describe an image are called **features**.
-
-# %%
-one_each = np.unique(mri.subjects, return_index=True)[1]
-sites = mri.table["site"].to_numpy()[one_each]
-tissue = [each[each.max(axis=-1) > 0].astype(float) for each in mri.images[one_each]]
-
-
-def describe(values, method):
-    """Return the means and the histogram of a brain after normalisation."""
-    a, b = shift_and_scale(values, method)
-    normalised = (values - a) / b
-    histogram = np.percentile(normalised, np.arange(10, 100, 10), axis=0)
-    # rounded, so that a mean of 0 is not told from one of 1e-17
-    return {"means": normalised.mean(axis=0).round(9), "histogram": histogram.ravel()}
-
-
-# %% [markdown]
-# The model is **logistic regression**, which draws straight borders between the classes, after a z-score of each
-# feature (`StandardScaler`). We use it in **five-fold cross-validation**: deal the patients into five groups
-# (**folds**), train on four, predict the fifth, each in turn. So every patient is predicted once, by a model that has
-# not seen him or her. The result is the share of patients whose site is recognised. Its **95 % interval** says how far
-# that share could be off by the luck of these patients.
-
-# %%
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from medlib.evaluation import statistics
-
-
-def sites_recognised(features):
-    """Return the share of sites recognised, with its 95 % interval (Wilson 1927)."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    answers = cross_val_predict(model, np.array(features), sites, cv=5)
-    return statistics.wilson_interval(int((answers == sites).sum()), len(sites))
-
-
-# %% [markdown]
-# > **Predict** After the z-score every brain has mean 0 in each channel. What can the three means still tell about the
-# > site? And the histogram?
-
-# %%
-recognised = pd.DataFrame(index=METHODS, columns=["means", "histogram"], dtype=object)
-for method in METHODS:
-    described = [describe(values, method) for values in tissue]
-    for what in recognised:
-        recognised.loc[method, what] = sites_recognised([each[what] for each in described])
-recognised
-
-# %%
-commonest = statistics.wilson_interval(int(pd.Series(sites).value_counts().max()), len(sites))
-fig, ax = plt.subplots(figsize=(7, 3.6))
-for offset, what in ((-0.1, "means"), (0.1, "histogram")):
-    middle, low, high = np.array([[i.value, i.low, i.high] for i in recognised[what]]).T
-    ends = [middle - low, high - middle]
-    ax.errorbar(np.arange(4) + offset, middle, yerr=ends, fmt="o", capsize=4, label=what)
-ax.axhline(commonest.value, color=plotting.GREY, linestyle="--", label="commonest site")
-ax.set_xticks(range(4), METHODS)
-ax.set(ylim=(0, 1), ylabel="sites recognised (share)")
-ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.2))
-plotting.show(
-    fig,
-    alt="Share of sites recognised after each normalisation, from means and from histograms, with 95 % "
-    "intervals. The z-score brings the means down to the dashed line of always naming the "
-    "commonest site. From the histogram sites are recognised far more often with every method.",
-)
-
-# %%
-for method, short in zip(METHODS, ("raw", "minmax", "percentile", "zscore"), strict=True):
-    for what in recognised:
-        value = recognised.loc[method, what].value
-        ledger.record(f"03/site_{what}_{short}", value, parameters, limits=(0, 1))
-
-# %%
-ledger.say(
-    "n = {n} patients. From the means of z-scores, {site_means_zscore:.0%} of the sites are recognised; "
-    "always naming the commonest of the four is right in {base:.0%}. From the **histogram** of z-scores "
-    "it is still **{site_histogram_zscore:.0%}**, against {site_histogram_raw:.0%} for images as they come.",
-    n=len(sites),
-    base=commonest.value,
-)
-
-# %% [markdown]
-# The z-score removes what it promises, and no more. An affine map moves and stretches a histogram; it cannot change its
-# *shape*. The shape comes from the patient, and from contrast, noise and blur: the scanner and its settings. The next
-# figure shows it.
-
-# %%
-EDGES = {"as it comes": np.arange(0, 256, 8) / 255, "z-score": np.linspace(-3, 3, 32)}
-
-
-def mean_histogram(site, method):
-    """Return the histogram of T1 in the brain, mean over the patients of a site."""
-    curves = []
-    for values in (tissue[i][:, :1] for i in np.flatnonzero(sites == site)):
-        a, b = shift_and_scale(values, method)
-        curves.append(np.histogram((values - a) / b, EDGES[method], density=True)[0])
-    return np.mean(curves, axis=0)
-
-
-# %%
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))
-for ax, (method, edges) in zip(axes, EDGES.items(), strict=True):
-    middle = (edges[:-1] + edges[1:]) / 2
-    for site, style in zip("ABCD", ("-", "--", "-.", ":"), strict=True):
-        ax.plot(middle, mean_histogram(site, method), style, label=f"site {site}")
-    ax.set(title=method, xlabel=f"T1 signal, {method}", ylabel="density of brain pixels")
-axes[1].legend(fontsize=10)
-plotting.show(
-    fig,
-    alt="Mean histogram of T1 signal in the brain for sites A to D, as it comes and after the z-score. "
-    "After the z-score A and B have nearly the same curve, and C and D another one.",
-)
-
-# %% [markdown]
-# On the right the curves come in two pairs: the scanners of A and B have a magnet of 1.5 tesla, those of C and D one of
-# 3 tesla. The strength of the magnet changes the contrast between grey and white matter, and the z-score leaves it in
-# the picture.
-#
-# After min-max and percentile the means tell *more* about the site than as they come. Why? The images of `simbrain`
-# come already adjusted: the receiver sets one tissue to about one brightness. A scale that is tied to extremes or
-# percentiles hangs on the darkest and brightest pixels instead, and so on the site's noise and contrast.
-#
-# Methods that match whole histograms go further (Nyúl and Udupa 1999). They have a price: a large bright tumour *is* part
-# of the histogram, and is pushed towards the normal with the rest.
-#
-# ### One map for all, learnt from the training images
-#
-# So far each image had its own $a$ and $b$. The other habit is one $a$ and $b$ for the whole data set. That is what a network
-# needs to start from well-scaled numbers, and the only sensible choice where values have a unit, as in CT. It treats all
-# sites alike and so cannot remove any difference between them. Here it counts all pixels, air too.
-#
-# The rule: **whatever is estimated from data is estimated from the training data**, then applied unchanged to
-# validation and test, because a model in use will not know the statistics of its future patients.
-
-# %%
-from medlib.preprocessing import fit_normalisation
-
-normalisation = fit_normalisation(mri.images, method="zscore")
-splits = {"train": mri, "validation": brains.validation, "test": brains.test}
-means = {
-    name: normalisation.apply(split.images).mean(axis=(0, 1, 2), dtype=float)
-    for name, split in splits.items()
-}
-pd.DataFrame(means, index=brains.channel_names).abs().round(3)  # distance of the mean from 0
-
-# %% [markdown]
-# The unit is one standard deviation. In the training images the mean is 0 by construction, in the others nearly so. A
-# mean over so many pixels hardly depends on who is in it. Breaking the rule would have changed little *here*.
-#
-# It is another matter when the statistic is *which features to use*. The next experiment has no signal at all: 60 patients
-# with 2,000 random numbers each, and labels from a coin. We keep the 20 numbers that go best with the label, and test a model
-# on them by cross-validation. Once the 20 are chosen from all patients before the split, once from the training patients of each
-# fold.
-#
-# The measure is the **AUC** (area under the receiver operating characteristic): the probability that a random
-# patient with label 1 gets a higher score than a random one with label 0. 0.5 is guessing, 1 is perfect.
-#
-# > **Predict** There is nothing to find. What AUC will each of the two ways report?
-
-# %%
-from sklearn.feature_selection import SelectKBest
-
-
-def noise_auc(repeat, where):
-    """Return the AUC on pure noise, with features chosen inside the folds or before."""
-    generator = np.random.default_rng([seed, repeat])
-    numbers, coin = generator.normal(size=(60, 2000)), generator.permutation(60) % 2
-    model = make_pipeline(SelectKBest(k=20), LogisticRegression())
-    if where == "before":
-        numbers = SelectKBest(k=20).fit_transform(numbers, coin)
-    scores = cross_val_predict(model, numbers, coin, cv=5, method="decision_function")
-    return statistics.area_under_curve(coin == 1, scores)
-
-
-# %%
-noise = pd.DataFrame({w: [noise_auc(r, w) for r in range(20)] for w in ("before", "inside")})
-for where in noise:
-    ledger.record(f"03/noise_auc_{where}", noise[where].mean(), parameters, limits=(0, 1))
-noise.agg(["mean", "min", "max"]).round(2)
-
-# %%
-ledger.say(
-    "Mean of 20 repetitions: **{noise_auc_before:.2f}** when features are chosen before the split, "
-    "**{noise_auc_inside:.2f}** when they are chosen inside it. The truth is 0.5."
-)
-
-# %% [markdown]
-# A brilliant result from nothing: the labels of the test patients were used to choose the features. Papers on gene
-# expression made this mistake for years (Ambroise and McLachlan 2002). A scikit-learn `Pipeline` that holds *every* step
-# that learns, and is fitted inside each fold, makes it impossible.
-#
-# ## The bias field
-#
-# ### What it is
-#
-# An MR scanner receives its signal with a coil, which hears what is near better than what is far. With strong magnets the
-# radio wave itself is uneven, too. So the same tissue is brighter on one side of the image than on the other: a smooth
-# factor called **bias field**. With true image $u$, field $b$ and noise $\varepsilon$, the measured image at the place
-# $\mathbf{r}$ is (Sled and others 1998)
-#
-# $$v(\mathbf{r}) = u(\mathbf{r}) \, b(\mathbf{r}) + \varepsilon(\mathbf{r})$$
-#
-# To judge a correction we must know $u$. So we make one: a slice of the template brain with one brightness for each
-# tissue (grey matter, white matter, fluid).
-
-# %%
-from medlib.simulation.anatomy import load_template
-
-maps = load_template(2).voxels[:, :, 38, 1:] / 255  # shares of grey, white and brain; 2 mm
-grey, white, brain = np.moveaxis(np.rot90(maps), -1, 0)
-inside = brain > 0.5
-true = (0.50 * grey + 0.70 * white + 0.20 * np.clip(1 - grey - white, 0, 1)) * inside
-
-# %% [markdown]
-# The field and a little noise come from the scanner model that made `simbrain`. `strength` scales the field's
-# logarithm: 0 is no field at all.
-
-# %%
-from medlib.simulation.scanner import add_rician_noise, bias_field
-
-
-def scan(strength, generator):
-    """Return a random field and the logarithm of the slice measured with it."""
-    field = bias_field((1, *true.shape, 1), strength, generator)[0, ..., 0]
-    measured = add_rician_noise((true * field).astype(np.float32), 0.02, generator)
-    return field, np.log(np.maximum(measured, 0.02))
-
-
-# %% [markdown]
-# ### Taking it away in the logarithm
-#
-# The logarithm turns the product into a sum. Where noise is small,
-#
-# $$\log v(\mathbf{r}) \approx \log u(\mathbf{r}) + \log b(\mathbf{r}).$$
-#
-# The field is smooth, anatomy is not. So we estimate $\log b$ as *the smooth part of* $\log v$, in one of two ways.
-#
-# **Homomorphic filter** (Brinkmann and others 1998): smooth the image, so that each pixel becomes a weighted mean of its
-# surroundings. The weights $g_\sigma$ fall off with distance like a bell (a **Gaussian** of width $\sigma$). Only pixels of
-# the brain count; $m$ is 1 there and 0 outside, and $*$ is smoothing:
-#
-# $$\widehat{\log b} = \frac{g_\sigma * (m \log v)}{g_\sigma * m}$$
-
-# %%
-from scipy.ndimage import gaussian_filter
-
-
-def homomorphic(logarithm, inside, sigma):
-    """Estimate the logarithm of the field by smoothing within the brain; sigma in pixels."""
-    weight = gaussian_filter(inside.astype(float), sigma)
-    return gaussian_filter(logarithm * inside, sigma) / np.maximum(weight, 1e-6)
-
-
-# %% [markdown]
-# **Polynomial** (after Dawant and others 1993): a surface of low degree $d$ over the coordinates $x$ and $y$,
-#
-# $$\widehat{\log b} = \sum_{i + j \le d} c_{ij} \, x^i y^j,$$
-#
-# whose coefficients $c_{ij}$ are found by least squares over the brain.
-
-
-# %%
-def polynomial(logarithm, inside, degree):
-    """Estimate the logarithm of the field by a polynomial surface."""
-    height, width = logarithm.shape
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]  # both from -1 to 1
-    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    terms = np.stack([x**i * y**j for i, j in powers], axis=-1)
-    coefficients = np.linalg.lstsq(terms[inside], logarithm[inside], rcond=None)[0]
-    return terms @ coefficients
-
-
-# %% [markdown]
-# The level of a field (how bright it is on average) cannot be known from the image, and does not matter. To compare, we give
-# the estimate the level of the true field.
-
-# %%
-field, logarithm = scan(0.3, np.random.default_rng([seed, 0]))
-estimate = homomorphic(logarithm, inside, sigma=10)  # 10 pixels of 2 mm: 20 mm
-estimate -= (estimate - np.log(field))[inside].mean()
-measured, corrected = np.exp(logarithm) * inside, np.exp(logarithm - estimate) * inside
-
-# %%
-fig = plotting.image_grid(
-    np.stack([true, measured, corrected]), titles=["true", "measured", "corrected"], columns=3
-)
-plotting.show(
-    fig,
-    alt="A template brain slice: true, as measured under a strong bias field that makes one side "
-    "darker than the other, and corrected, where both sides are about equally bright.",
-)
-
-# %% [markdown]
-# The correction evens out the large-scale pattern. But look at the estimated field beside the true one. On the right is what
-# the same filter finds in a slice **without any field**.
-
-# %%
-nothing_there = homomorphic(scan(0.0, np.random.default_rng([seed, 1]))[1], inside, sigma=10)
-nothing_there -= nothing_there[inside].mean()
-fields = [each * inside for each in (field, np.exp(estimate), np.exp(nothing_there))]
-titles = ["true field", "its estimate", "estimate without a field"]
-fig = plotting.image_grid(np.stack(fields), titles=titles, window=(0.6, 1.4), columns=3)
-plotting.show(
-    fig,
-    alt="The true field, a smooth change of brightness; its estimate, similar but with a dark spot in "
-    "the middle; and the estimate from a slice without any field, which has the same dark spot.",
-)
-
-# %% [markdown]
-# The dark spot in the middle is anatomy: fluid is dark, and to a wide filter it looks like a shadow. The filter cannot know.
-#
-# How much of a field is left after a correction? In the logarithm the error is a difference. Its standard deviation over the
-# brain, times 100, is close to a percentage of the brightness. We repeat this over 20 random fields: strong, weak, and none.
-
-# %%
-CORRECTIONS = {
-    "no correction": lambda logarithm: 0 * logarithm,
-    "homomorphic, 20 mm": lambda logarithm: homomorphic(logarithm, inside, 10),
-    "homomorphic, 40 mm": lambda logarithm: homomorphic(logarithm, inside, 20),
-    "polynomial, degree 1": lambda logarithm: polynomial(logarithm, inside, 1),
-    "polynomial, degree 3": lambda logarithm: polynomial(logarithm, inside, 3),
-}
-
-# %% [markdown]
-# > **Predict** Which of the five is best for a strong field? Which for no field at all?
-
-
-# %%
-def remaining(correct, strength):
-    """Return what is left of a field, in per cent of brightness, mean over 20 random fields."""
-    errors = []
-    for number in range(20):
-        field, logarithm = scan(strength, np.random.default_rng([seed, number]))
-        errors.append(100 * (correct(logarithm) - np.log(field))[inside].std())
-    return float(np.mean(errors))
-
-
-# %%
-STRENGTHS = {"strong field": 0.3, "weak field": 0.1, "no field": 0.0}
-left = pd.DataFrame(
-    [{n: remaining(correct, s) for n, s in STRENGTHS.items()} for correct in CORRECTIONS.values()],
-    index=list(CORRECTIONS),
-)
-left.round(1)
-
-# %%
-before, after = left.loc["no correction"], left.loc["homomorphic, 20 mm"]
-ledger.record("03/bias_before", before["strong field"], parameters)
-ledger.record("03/bias_after", after["strong field"], parameters)
-ledger.record("03/bias_invented", after["no field"], parameters)
-ledger.say(
-    "The filter of 20 mm brings a strong field from {bias_before:.1f} % down to {bias_after:.1f} %. Where there was "
-    "**no** field, it *invents* one of **{bias_invented:.1f} %** (n = 20 random fields, one anatomy)."
-)
-
-# %% [markdown]
-# Every row has its price. Whatever is flexible enough to follow a strong field also follows the anatomy, and makes a good
-# image worse.
-#
-# ### What else is taken away
-#
-# A tumour is large and bright, so part of it is "smooth" as well. We measure its **excess** in FLAIR: by how much the tumour is brighter
-# than the rest of the brain, before and after the filter of 20 mm, over training slices with a tumour.
-
-
-# %%
-def excess(flair, mask):
-    """Return how much brighter the tumour is than the rest of the brain, as a share of the rest."""
-    inside = flair > 0.02
-    return flair[inside & mask].mean() / flair[inside & ~mask].mean() - 1
-
-
-def without_field(flair):
-    """Return a FLAIR slice after the homomorphic filter of 20 mm."""
-    logarithm = np.log(np.maximum(flair, 0.02))
-    return flair / np.exp(homomorphic(logarithm, flair > 0.02, 20 / pixel_mm))
-
-
-# %%
-ill = np.flatnonzero(mri.masks.sum(axis=(1, 2)) > 5)
-slices = [(mri.images[i][..., 2], mri.masks[i] == 1) for i in ill]
-raw = np.array([excess(flair, mask) for flair, mask in slices])
-filtered = np.array([excess(without_field(flair), mask) for flair, mask in slices])
-
-# %% [markdown]
-# Several slices belong to one patient and resemble each other. So the interval comes from drawing *patients* at random, with
-# replacement and with all of their slices, and computing the number again and again: the **bootstrap** (Efron and Tibshirani
-# 1993).
-
-
-# %%
-def share_lost(raw, filtered):
-    """Return the share of the mean excess that the filter takes away."""
-    return 1 - filtered.mean() / raw.mean()
-
-
-lost = statistics.bootstrap_interval(share_lost, raw, filtered, groups=mri.subjects[ill], seed=seed)
-
-# %%
-ledger.record("03/excess_lost", lost.value, parameters)
-ledger.say(
-    "In {n} slices of {m} patients the tumour is on average {raw:.0%} brighter than the rest of the brain. "
-    "The filter takes **{excess_lost:.0%}** of that away (95 % interval {low:.0%} to {high:.0%}).",
-    n=lost.n,
-    m=len(set(mri.subjects[ill])),
-    raw=raw.mean(),
-    low=lost.low,
-    high=lost.high,
-)
-
-# %% [markdown]
-# So correct a bias field when it is strong and the question depends on absolute brightness, and look at the estimated field:
-# anatomy must not show in it. In practice one uses **N4** (Tustison and others 2010), which sharpens the histogram
-# and fits a smooth surface in turn, in three dimensions. We train on uncorrected images in this course.
-#
-# ## Splitting, and the leak measured
-#
-# ### Slices are not patients
-#
-# Each patient in `simbrain` has four slices through one part of the brain. Many published studies dealt *slices* out to
-# training and test at random (Yagis and others 2021 name some). Then one slice of a patient trains and its neighbour
-# tests. Does a model recognise the neighbour?
-#
-# For this part all splits of the data set are put together and dealt out anew. We compare two ways of splitting; how good
-# the models are is not the question.
-
-# %%
-images, labels, subjects = (
-    np.concatenate([getattr(split, part) for split in data.splits.values()])
-    for part in ("images", "labels", "subjects")
-)
-
-# %% [markdown]
-# Some sets, such as `breastmnist`, do not say whose images they are. Then near copies, grouped by the fingerprints from
-# above, are the best substitute for patients that we have.
-
-# %%
-from medlib.preprocessing import group_near_duplicates
-
-if len(np.unique(subjects)) == len(subjects):
-    subjects = group_near_duplicates([fingerprint(each) for each in images]).astype(str)
-patients, patient_of = np.unique(subjects, return_inverse=True)
-print(f"{len(images)} images of {len(patients)} patients, {np.mean(labels == 1):.0%} with label 1")
-
-# %% [markdown]
-# The first model is as simple as can be. **k nearest neighbours**: describe an image by its pixels, here at 16 x 16, and find
-# the $k = 3$ most similar training images. The score is the share of them with label 1. So whose images are nearest?
-
-# %%
-from sklearn.neighbors import NearestNeighbors
-
-coarse = np.stack([resize_image(each, (16, 16)) for each in images]).reshape(len(images), -1)
-search = NearestNeighbors(n_neighbors=2).fit(coarse)
-nearest = search.kneighbors(coarse)[1][:, 1]  # number 0 is the image itself
-same_patient = patient_of[nearest] == patient_of
-
-# %%
-others = np.bincount(patient_of)[patient_of] - 1  # images of the same patient
-ledger.record("03/nearest_is_same", same_patient.mean(), parameters, limits=(0, 1))
-ledger.say(
-    "In **{nearest_is_same:.0%}** of {n} images the most similar other image is one of the *same patient*; "
-    "of random images {chance:.1%} would be.",
-    n=len(images),
-    chance=others.mean() / (len(images) - 1),
-)
-
-# %%
-probe = int(np.argmax(same_patient & (labels == 1)))
-gap = np.linalg.norm(coarse - coarse[probe], axis=1)
-stranger = int(np.argmin(np.where(patient_of == patient_of[probe], np.inf, gap)))
-titles = ["test image", "nearest of all", "nearest other patient"]
-fig = plotting.image_grid(images[[probe, nearest[probe], stranger]][..., -1], titles=titles)
-plotting.show(
-    fig,
-    alt="A test image, the most similar image of all, which is another slice of the same patient, and "
-    "the most similar image of another patient.",
-)
-
-# %% [markdown]
-# The image in the middle is another slice of the same patient. Copying its label gives the right answer without any
-# idea of what a tumour is. (Now and then a stranger's label would do as well. One picture proves nothing; the table below
-# counts.)
-#
-# ### Two ways to deal
-#
-# Five-fold cross-validation needs a fold from 0 to 4 for each image. The whole difference between a wrong and a right
-# split is *what is dealt out*: images or patients.
-
-
-# %%
-def deal(n, repeat):
-    """Deal n things into five folds of equal size, at random."""
-    return np.random.default_rng([seed, repeat]).permutation(np.arange(n) % 5)
-
-
-def folds(unit, repeat):
-    """Return the fold of each image when slices or patients are dealt out."""
-    if unit == "slice":
-        return deal(len(images), repeat)
-    return deal(len(patients), repeat)[patient_of]
-
-
-# %% tags=["nbval-check-output"]
-for unit in ("slice", "patient"):
-    n_folds = pd.Series(folds(unit, 0)).groupby(patient_of).nunique()
-    print(f"dealt by {unit}: {(n_folds > 1).sum()} of {len(patients)} patients in several folds")
-
-# %% [markdown]
-# Three cases, each with the same model in both splits:
-#
-# 1. **3 nearest neighbours** on coarse pixels, true labels.
-# 2. The same model, but each *patient* gets a label **from a coin**, a new one in each repeat.
-# 3. A less naive model: a **support vector machine** (SVM, a classifier with curved borders, lesson 03) on nine percentiles
-#    of the grey values of each channel. A tumour does change those.
-
-# %%
-quantiles = (1, 5, 10, 25, 50, 75, 90, 95, 99)
-visible = [each[each.max(axis=-1) > 0] for each in images]  # without the black background
-grey_values = np.array([np.percentile(each, quantiles, axis=0).ravel() for each in visible])
-
-# %% [markdown]
-# The labels get one column for each repeat.
-
-# %%
-tosses = np.random.default_rng([seed, 99]).integers(0, 2, (len(patients), repeats)) == 1
-coin = tosses[patient_of]  # all images of a patient have the same label
-true_label = np.repeat(labels[:, None] == 1, repeats, axis=1)
-
-# %%
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import SVC
-
-neighbours, svm = KNeighborsClassifier(3), make_pipeline(StandardScaler(), SVC())
-CASES = {  # model, features, labels, the method that gives its scores
-    "3 neighbours": (neighbours, coarse, true_label, "predict_proba"),
-    "3 neighbours, coin": (neighbours, coarse, coin, "predict_proba"),
-    "SVM": (svm, grey_values, true_label, "decision_function"),
-}
-
-# %% [markdown]
-# > **Predict** For each of the three: which AUC by slice, which by patient?
-
-# %%
-from sklearn.model_selection import PredefinedSplit
-
-
-def out_of_fold(case, unit, repeat):
-    """Return a score for each image, from a model that was not trained on its fold."""
-    model, features, target, method = CASES[case]
-    cv = PredefinedSplit(folds(unit, repeat))
-    scores = cross_val_predict(model, features, target[:, repeat], cv=cv, method=method)
-    return scores if scores.ndim == 1 else scores[:, 1]
-
-
-# %%
-scores = {
-    (case, unit): np.stack([out_of_fold(case, unit, repeat) for repeat in range(repeats)], axis=1)
-    for case in CASES
-    for unit in ("slice", "patient")
-}
-
-# %% [markdown]
-# The **optimism** of the wrong split is
-#
-# $$\text{optimism} = \mathrm{AUC}_\text{by slice} - \mathrm{AUC}_\text{by patient},$$
-#
-# each AUC a mean over the repeats. Its interval must say how it would vary with *other patients*: the bootstrap over patients
-# again. The models are not trained anew in it; what training adds to the spread is seen from repeat to repeat.
-
-
-# %%
-def aucs(target, scores):
-    """Return the AUC of each repeat."""
-    columns = zip(target.T, scores.T, strict=True)
-    return [statistics.area_under_curve(label, score) for label, score in columns]
-
-
-def optimism(target, by_slice, by_patient):
-    """Return how much better the model looks when slices are dealt out."""
-    return np.mean(aucs(target, by_slice)) - np.mean(aucs(target, by_patient))
-
-
-# %%
-leak = pd.DataFrame(index=list(CASES), columns=["by slice", "by patient", "optimism"], dtype=object)
-for case, (_, _, target, _) in CASES.items():
-    both = scores[case, "slice"], scores[case, "patient"]
-    means = [np.mean(aucs(target, each)).round(3) for each in both]
-    leak.loc[case, ["by slice", "by patient"]] = means
-    leak.loc[case, "optimism"] = statistics.bootstrap_interval(
-        optimism, target, *both, groups=subjects, n_resamples=300, seed=seed
-    )
-leak
-
-# %%
-fig, ax = plt.subplots(figsize=(7, 3.6))
-for unit, shift, colour in (
-    ("slice", -0.12, plotting.VERMILION),
-    ("patient", 0.12, plotting.BLUE),
-):
-    for place, (case, (_, _, target, _)) in enumerate(CASES.items()):
-        dots = aucs(target, scores[case, unit])
-        x = place + shift + np.linspace(-0.06, 0.06, repeats)
-        ax.plot(x, dots, "o", color=colour, label=None if place else f"dealt by {unit}")
-ax.axhline(0.5, color=plotting.GREY, linestyle="--", label="guessing")
-ax.set_xticks(range(3), list(CASES))
-ax.set(ylim=(0.4, 1), ylabel="AUC, cross-validated")
-ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.2))
-plotting.show(
-    fig,
-    alt="Cross-validated AUC of the three cases, one dot a repeat. For the neighbours, also with coin "
-    "labels, dots are high when dealt by slice and near 0.5 when dealt by patient. For the SVM both "
-    "are above 0.5, and those dealt by slice are higher.",
-    save="03_leak",
-)
-
-# %%
-for case, short in zip(CASES, ("neighbours", "coin", "svm"), strict=True):
-    by_slice, by_patient, gain = leak.loc[case]
-    ledger.record(f"02/{short}_by_slice", by_slice, parameters, limits=(0, 1), chance=0.5)
-    ledger.record(f"02/{short}_by_patient", by_patient, parameters, limits=(0, 1))
-    ledger.record(f"02/{short}_optimism", gain.value, parameters, limits=(-1, 1), chance=0)
-
-# %%
-gain = leak.loc["3 neighbours", "optimism"]
-ledger.say(
-    "n = {n} images of {m} patients, five-fold cross-validation, {r} repeats. Dealt by slice, three neighbours "
-    "reach an AUC of **{neighbours_by_slice:.2f}**; dealt by patient, **{neighbours_by_patient:.2f}**. The optimism "
-    "is **{neighbours_optimism:.2f}** (95 % interval {low:.2f} to {high:.2f}).",
-    n=gain.n,
-    m=len(patients),
-    r=repeats,
-    low=gain.low,
-    high=gain.high,
-)
-
-# %%
-ledger.say(
-    "With labels from a coin: {coin_by_slice:.2f} by slice, {coin_by_patient:.2f} by patient. The SVM reaches "
-    "{svm_by_slice:.2f} by slice and keeps {svm_by_patient:.2f} by patient."
-)
-
-# %% [markdown]
-# What does this say, on `simbrain`? Answer in your own words before you read on.
-#
-# - The neighbours know little about tumours: dealt by patient they are about as good as guessing. Dealt by slice they
-#   look far better. Had we done only the wrong split, we would have believed it.
-# - The coin settles what they learnt: patients. The same experiment on real brain scans, with networks and random labels,
-#   gave 96 % right answers by slice and 50 % by patient (Yagis and others 2021).
-# - The SVM knows something. It is flattered too, but less. The size of a leak belongs to data *and* model: here
-#   the model that lives by memory alone profits most.
-#
-# A dot a little below 0.5 is no mistake. If the fold under test happens to hold many tumours, the other four hold
-# few, and a model without knowledge leans the wrong way.
-#
-# ### Splits in this course
-#
-# `medlib.preprocessing.split_by_subject` deals patients out to training, validation and test, with the classes in
-# equal parts. `simbrain` and your own folders are split by it; public sets keep the splits they were published with.
-# The container `MedicalDataset` refuses to be built when a patient or an identical image stands in two splits; for
-# published splits it only warns.
-
-# %% tags=["nbval-check-output"]
-from medlib.preprocessing import split_by_subject
-
-split_of = split_by_subject(subjects, labels, seed=seed)
-groups = {name: set(subjects[split_of == name]) for name in ("train", "validation", "test")}
-print({name: len(group) for name, group in groups.items()}, "patients")
-print("in training and in test:", len(groups["train"] & groups["test"]))
-
-# %% [markdown]
-# The patient is not always the right unit. To know how a model does at a *new hospital*, whole sites must be held out; to
-# know how it does *next year*, later patients. Ask what will be new when the model is used, and deal that out.
-#
-# ## Try it
-#
-# Replace the dots, run the cell, then run the check below it. The check says what is wrong, not what is right.
+# Two images each appear twice, under the names of different patients. The pair of 24 and 25 is worse: one image, called
+# normal in one row and tumour in the other. That is a **label conflict**. No program can know which label
+# is right. Ask the archive, or leave both out.
 #
 # **Exercise 03.1: label conflicts.** Write a function that takes one hash and one label for each image. It returns the list
-# of the row numbers whose image occurs with more than one label.
+# of the row numbers whose image occurs with more than one label. ([solution](solutions/03_cleaning_and_geometry.ipynb))
 #
 # > **Hint** `pd.Series(labels).groupby(hashes)` puts rows with equal hashes together; `transform("nunique")` counts the
-# > different labels in each group and gives the count to every row of it.
+# > different labels in each group and gives that count to every row of it.
 
 
 # %% tags=["exercise"]
@@ -1296,100 +238,720 @@ from coursekit import check
 check.exercise("03.1", conflicting_rows)
 
 # %% [markdown]
-# **Exercise 03.2: a z-score of the brain, not of the air.** Write a function that takes an image of shape
-# (height, width, channels) and a mask of the brain (height, width). It returns a new image: in the brain, each channel has
-# mean 0 and standard deviation 1; outside, everything is 0.
+# ## Near copies
 #
-# > **Hint** `image[brain]` has one row for each pixel of the brain and one column for each channel. Which `axis` does the
-# > mean go along?
+# Change one pixel, and the hash is another. Yet the same scan saved as JPEG, or with a cross drawn on it, still shows
+# the same patient. We need a **perceptual hash**, which stays similar while the picture *looks* similar. The one
+# called pHash ([Zauner 2010](https://www.phash.org/docs/pubs/thesis_zauner.pdf)) keeps the coarse pattern only:
+#
+# 1. Shrink the image to 32 × 32 pixels $x_{ij}$.
+# 2. Write it as a sum of waves, with the
+#    [discrete cosine transform](https://docs.scipy.org/doc/scipy/reference/generated/scipy.fft.dctn.html). The wave
+#    with $u$ half periods down and $v$ across gets the number
+#    $$X_{uv} \propto \sum_{i=0}^{31} \sum_{j=0}^{31} x_{ij} \cos\frac{\pi (2i+1) u}{64} \cos\frac{\pi (2j+1) v}{64}.$$
+#    Keep the slowest waves, $u, v < 8$, without the constant one, $u = v = 0$: 63 numbers.
+# 3. Each wave gives one bit: is $X_{uv}$ greater than the median of all 63?
+#
+# $X_{uv}$ has a **sign**: positive if the image is bright where the wave is bright, negative if it is bright where the
+# wave is dark. The median lies near 0, so a bit says mostly *which way round* its wave is, not how strong it is.
+
+# %%
+from scipy.fft import dctn
+
+from medlib.preprocessing import resize_image
+
+
+def thumbnail(image):
+    return resize_image(image[..., None], (32, 32))[..., 0]
+
+
+def waves(image):
+    return dctn(thumbnail(image), norm="ortho")[:8, :8]
+
+
+def phash(image):
+    slowest = waves(image).ravel()[1:]  # without the constant one
+    return slowest > np.median(slowest)
+
+
+first, second, *_ = pixels  # scans 00 and 01
+original = pixels[first] / 255
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(1, 4, figsize=(8, 2.7))
+strength = waves(original)
+strength[0, 0] = np.nan
+bits = np.concatenate([[np.nan], phash(original)]).reshape(8, 8)
+axes[0].imshow(original, vmin=0, vmax=WINDOW)
+axes[1].imshow(thumbnail(original), vmin=0, vmax=WINDOW)
+axes[2].imshow(strength, cmap="RdBu_r", vmin=-1, vmax=1)
+axes[3].imshow(bits, cmap="gray", vmin=-0.5, vmax=1.2)
+for ax, title in zip(axes, ("image", "1. thumbnail", "2. waves", "3. bits"), strict=True):
+    ax.set(title=title, xticks=[], yticks=[])
+for ax in axes[2:]:
+    ax.set(xticks=[0, 7], yticks=[0, 7], xlabel="$v$", ylabel="$u$")
+    ax.grid(False)
+plotting.show(
+    fig,
+    alt="Four panels: a FLAIR slice; its thumbnail of 32 by 32 pixels; its 8 by 8 waves, positive ones red "
+    "and negative ones blue, strong for small u and v; and the 63 bits, white for red waves, dark for the others.",
+)
+
+# %% [markdown]
+# Red waves are positive, blue ones negative (full colour at ±1); white bits are 1. Scan 00 has become 63 bits. Two
+# hashes are compared by the number of bits that differ. Exactly 31 of 63 numbers lie above their median, so every hash
+# has 31 ones. Two hashes therefore differ in an even number of bits, **at most 62**; two random ones in about half.
+#
+# > **Predict** Which of these changes keeps most bits: 15 % more brightness, moving the image by six
+# > of its 208 pixels, or mirroring it?
+
+
+# %% tags=["nbval-check-output"]
+def bits_between(a, b):
+    return int((phash(a) != phash(b)).sum())
+
+
+print("brighter:       ", bits_between(original, np.clip(1.15 * original, 0, 1)))
+print("moved:          ", bits_between(original, np.roll(original, 6, axis=1)))
+print("mirrored:       ", bits_between(original, original[:, ::-1]))
+print("another patient:", bits_between(original, pixels[second] / 255))
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(1, 3, figsize=(8, 3))
+for ax, image, title in zip(axes, (original, original[:, ::-1]), ("scan 00", "mirrored"), strict=False):
+    strength = waves(image)
+    strength[0, 0] = np.nan
+    ax.imshow(strength, cmap="RdBu_r", vmin=-1, vmax=1)
+    ax.set_title(f"waves, {title}")
+differ = np.concatenate([[0], phash(original) != phash(original[:, ::-1])]).reshape(8, 8)
+axes[2].imshow(differ, cmap="Oranges", vmin=0, vmax=1.4)
+axes[2].set_title("bits that differ")
+for ax in axes:
+    ax.set(xticks=range(8), yticks=[0, 7], xlabel="$v$", ylabel="$u$")
+    ax.grid(False)
+plotting.show(
+    fig,
+    alt="Waves of scan 00 and of its mirror image: the columns with odd v have exchanged red and blue. The third "
+    "panel marks the bits that differ: all of the columns 1, 3, 5 and 7, and no other.",
+)
+
+# %% [markdown]
+# Brightness keeps them all: it multiplies every wave by the same number, and the median with them. A small movement
+# costs 12 bits. A mirror turns a wave round if it has an odd number of half periods across: the columns
+# $v = 1, 3, 5, 7$ exchange red and blue, and exactly their 32 bits flip. To this hash, a mirrored brain is a stranger.
+#
+# ## All pairs
+#
+# Now the whole delivery. We measure each pair twice: by the bits that differ, and by the **correlation** of the two
+# thumbnails after subtracting the mean of all thumbnails (+1 for the same pattern, around 0 for unrelated ones).
+
+# %%
+names = [name for name in pixels if pixels[name].std() > 0]
+scans = [pixels[name] / 255 for name in names]
+hashes = np.array([phash(scan) for scan in scans])
+distance = (hashes[:, None] != hashes[None]).sum(axis=-1)
+
+# %%
+thumbnails = np.array([thumbnail(scan).ravel() for scan in scans])
+correlation = np.corrcoef(thumbnails - thumbnails.mean(axis=0))
+pairs = np.triu_indices(len(names), k=1)  # rows and columns of both tables: each pair once
+closest = np.argsort(-correlation[pairs].round(3), kind="stable")[:6]
+
+# %% tags=["plumbing"]
+jitter = np.random.default_rng(1).uniform(-0.7, 0.7, len(pairs[0]))  # so that no dot hides another
+
+
+def draw_pairs(ax, bits):
+    ax.scatter(bits + jitter, correlation[pairs], s=10, color=plotting.GREY, linewidths=0)
+    ax.set(xlabel="bits that differ", ylabel="correlation of thumbnails")
+    ax.set(xlim=(-2, 44), ylim=(-0.8, 1.1))
+
+
+fig, ax = plt.subplots(figsize=(7, 3.8))
+draw_pairs(ax, distance[pairs])
+plotting.show(
+    fig,
+    alt="861 pairs of images: bits that differ against correlation of thumbnails. Nearly all pairs form one broad "
+    "cloud between 8 and 40 bits. Four or five dots lie apart, at the upper left.",
+)
+
+# %% [markdown]
+# > **Predict** The delivery holds six copies. How many of them do you expect at the upper left, apart from the cloud?
+# > And where are the others?
+#
+# No formula says where copies begin: look. Here are the six pairs with the highest correlation, each with its difference.
+
+# %% tags=["plumbing"]
+def draw_pair(axes, number, pair):
+    """Draw the two scans of a pair and their difference, from the top down."""
+    one, other = (pairs[side][pair] for side in (0, 1))
+    upper, lower, below = axes
+    smooth = {"interpolation": "antialiased"}
+    upper.set_title(f"pair {number}\n{names[one][5:7]}", fontsize=11)
+    lower.set_title(names[other][5:7], fontsize=11)
+    upper.imshow(scans[one], vmin=0, vmax=WINDOW, **smooth)
+    lower.imshow(scans[other], vmin=0, vmax=WINDOW, **smooth)
+    if scans[one].shape == scans[other].shape:
+        below.imshow(scans[other] - scans[one], cmap="RdBu_r", vmin=-0.3, vmax=0.3, **smooth)
+    below.set_xlabel(f"{distance[pairs][pair]} bits\nr = {correlation[pairs][pair]:.2f}", fontsize=11)
+
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(3, 6, figsize=(8, 4.9))
+for column, pair in enumerate(closest):
+    draw_pair(axes[:, column], column + 1, pair)
+for ax in axes.flat:
+    ax.set(xticks=[], yticks=[])
+axes[2, 0].set_ylabel("lower − upper", fontsize=11)
+plotting.show(
+    fig,
+    alt="Six pairs of FLAIR slices, one above the other, and their difference from blue, -0.3, over white to red, "
+    "+0.3. Pairs 1 and 2: no difference. Pair 3: pale blue all over. Pair 4: only a small cross. Pairs 5 and 6: "
+    "strong differences everywhere, the brains of different people.",
+)
+
+# %% [markdown]
+# - Pairs 1 and 2 are the exact copies. Nothing is left in the difference (white 0, red +0.3, blue −0.3).
+# - Pair 3 is a copy: scan 32 is 15 % brighter and was once saved as JPEG, so the whole brain differs a little.
+# - Pair 4 is a copy: look at the cross. It is all that the difference shows.
+# - Pairs 5 and 6 are different people. Their outlines agree, and a thumbnail sees hardly more.
+#
+# Correlation (*r*) put them in this order; it took eyes to end the list after pair 4.
+#
+# ### The key
+#
+# Time to open it. The same cloud again, with the planted copies coloured:
+
+# %% tags=["plumbing"]
+planted = key[key["original"] != ""].reset_index(drop=True)
+place = {name: number for number, name in enumerate(names)}
+couples = [
+    tuple(sorted((place[one], place[other])))
+    for one, other in zip(planted["image"], planted["original"], strict=True)
+]
+row_of_pair = {couple: row for row, couple in enumerate(zip(*pairs, strict=True))}
+planted_rows = np.array([row_of_pair[couple] for couple in couples])
+is_copy = np.isin(np.arange(len(pairs[0])), planted_rows)
+jitter[planted_rows[:3]] = -1, 0, 1
+SHORT = ["exact", "other label", "brighter", "mark", "moved", "mirrored"]
+
+
+# %% tags=["plumbing"]
+def draw_key(ax, bits):
+    draw_pairs(ax, bits)
+    looks = zip(planted_rows, SHORT, ["o", "s", "^", "D", "v", "X"], plotting.COLOURS, strict=False)
+    for row, short, mark, colour in looks:
+        dot = (bits[row] + jitter[row], correlation[pairs][row])
+        ax.scatter(*dot, s=80, marker=mark, color=colour, label=short, edgecolor="white")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="copies")
+
+
+fig, ax = plt.subplots(figsize=(8, 3.8))
+draw_key(ax, distance[pairs])
+plotting.show(
+    fig,
+    alt="The same scatter with the six planted copies coloured. Exact, other label, brighter and mark lie at the "
+    "upper left. Moved lies at the left edge of the cloud, mirrored in the middle of it.",
+)
+
+# %% [markdown]
+# Four copies stand apart. The copy that was **moved** hides at the edge of the cloud, among pairs of strangers, and the
+# **mirrored** one lies right inside it. No limit on either axis finds these two without accusing strangers. A search for
+# copies lowers their number; it never proves that none are left.
+#
+# ## Make the hash blind to what does not matter
+#
+# If position should not count, take it away before hashing: **crop** the image to the box that holds everything
+# brighter than a threshold (0.2 here, above the faint noise that JPEG leaves in the air).
+
+# %%
+from medlib.preprocessing import crop_to_content
+
+
+def cropped(image):
+    return crop_to_content(image[..., None], threshold=0.2)[0][..., 0]
+
+
+# %% tags=["plumbing"]
+shifts = np.arange(22, -1, -2)
+moved = [np.roll(original, shift, axis=1) for shift in shifts]
+curves = {
+    "as it is": ([bits_between(original, each) for each in moved], plotting.VERMILION, "-"),
+    "cropped": ([bits_between(cropped(original), cropped(each)) for each in moved], plotting.BLUE, "--"),
+}
+
+
+# %% tags=["plumbing"]
+def moving():
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(7.4, 2.6), width_ratios=[1, 1, 1.4])
+    drawn = left.imshow(thumbnail(original), vmin=0, vmax=WINDOW)
+    grid = middle.imshow(np.zeros((8, 8)), cmap="Oranges", vmin=0, vmax=1.4)
+    for name, (bits, colour, style) in curves.items():
+        right.plot(shifts, bits, style, color=colour, label=name)
+    dots = right.scatter([0, 0], [0, 0], color=plotting.BLACK, zorder=3)
+    right.set(xlabel="moved (pixels)", ylabel="bits that differ")
+    right.legend(fontsize=10)
+    for ax, title in ((left, "thumbnail"), (middle, "bits that differ")):
+        ax.set(xticks=[], yticks=[], title=title)
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # nothing shall jump from frame to frame
+    for step, (shift, each) in enumerate(zip(shifts, moved, strict=True)):
+        drawn.set_data(thumbnail(each))
+        grid.set_data(np.append(False, phash(original) != phash(each)).reshape(8, 8))
+        dots.set_offsets([(shift, bits[step]) for bits, _, _ in curves.values()])
+        yield fig
+
+
+# %% tags=["plumbing"]
+plotting.show_animation(
+    moving(),
+    milliseconds=400,
+    alt="A brain that was moved by 22 pixels slides back into its place, two pixels a frame. 30 of its 63 bits differ at "
+    "first, fewer and fewer later, none in the end. The curve of the cropped image stays at 0.",
+)
+
+# %% [markdown]
+# The moved brain slides back into its place, and bit after bit (orange) agrees again. The cropped image (blue) does not
+# notice the movement at all. For mirrors there is an even simpler way: compare with the mirror image, too.
+
+
+# %%
+def all_distances(first, second):
+    return (first[:, None] != second[None]).sum(axis=-1)
+
+
+crops = np.array([phash(cropped(scan)) for scan in scans])
+mirrors = np.array([phash(scan[:, ::-1]) for scan in scans])
+both_cropped = all_distances(crops, crops)
+one_mirrored = all_distances(hashes, mirrors)
+
+# %% tags=["plumbing", "nbval-check-output"]
+views = {"as delivered": distance, "both cropped": both_cropped, "one mirrored": one_mirrored}
+pd.DataFrame({view: [bits[couple] for couple in couples] for view, bits in views.items()}, index=SHORT)
+
+# %% [markdown]
+# Each row is a planted copy; the numbers are the bits that differ. The crop brings *moved* from 12 to 0, the mirror
+# *mirrored* from 32 to 0. So we take the smallest of the three numbers for each pair. How far can this new search go
+# before it accuses strangers?
+
+# %%
+smallest = np.minimum.reduce([distance, both_cropped, one_mirrored])[pairs]
+
+# %% tags=["plumbing"]
+limits = np.arange(0, 15, 2)
+
+
+def found(bits, limit):
+    return (bits[is_copy] <= limit).sum(), (bits[~is_copy] <= limit).sum()
+
+
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), sharex=True)
+searches = {"as delivered": (distance[pairs], "--o"), "smallest of three": (smallest, "-o")}
+for (label, (bits, style)), colour in zip(searches.items(), (plotting.VERMILION, plotting.BLUE), strict=True):
+    for ax, count in zip(axes, np.array([found(bits, limit) for limit in limits]).T, strict=True):
+        ax.plot(limits, count, style, color=colour, label=label, markersize=4)
+axes[0].set(title="copies found", xlabel="limit (bits)", ylabel="of 6", ylim=(0, 6.4))
+axes[1].set(title="strangers accused", xlabel="limit (bits)", ylabel="pairs")
+axes[0].legend(fontsize=10)
+plotting.show(
+    fig,
+    alt="Copies found and strangers accused, against the limit on bits. As delivered: four copies from 4 bits on. "
+    "Smallest of three: six from 4 bits on. Strangers: none up to 4 bits, then more and more, above 100 at 14 bits.",
+)
+
+# %% [markdown]
+# With a limit of 4 bits the new search finds all six copies and accuses nobody (blue). But look at the right panel: just
+# above that limit strangers come in, soon by the dozen. Three ways of looking are three chances for strangers to look alike.
+#
+# And the limit belongs to *this* delivery: we chose it with the key in hand. The course's tool,
+# `group_near_duplicates`, has limits that were found on ultrasound images of breasts. What does it say of brains?
+
+# %% tags=["nbval-check-output"]
+from medlib.preprocessing import fingerprint, group_near_duplicates
+
+groups = group_near_duplicates([fingerprint(scan[..., None]) for scan in scans])
+print("images called a copy of an earlier one:", (groups != np.arange(len(groups))).sum())
+
+# %% [markdown]
+# At most four are right, since this tool neither crops nor mirrors; the others are strangers. Brains in the same position
+# are more alike than breasts, and these come from one template. Every data set needs its own look at the closest pairs.
+# Better than any hash is to *know* the patient of every image.
+#
+# Move the limit yourself:
+
+# %% tags=["plumbing"]
+import ipywidgets
+
+
+def with_limit(limit):
+    fig, ax = plt.subplots(figsize=(8, 3.6))
+    draw_key(ax, smallest)
+    ax.axvline(limit + 1, color=plotting.BLACK, linestyle="--")
+    ax.set(xlabel="bits that differ, smallest of three")
+    n_copies, accused = found(smallest, limit)
+    ax.set_title(f"at most {limit} bits: {n_copies} of 6 copies, {accused} pairs of strangers")
+    plotting.show(fig, alt="Scatter of all pairs with a limit on the bits.")
+
+
+_ = ipywidgets.interact(with_limit, limit=ipywidgets.IntSlider(4, 0, 30, 2, description="limit (bits)"))
+
+# %% [markdown]
+# **Exercise 03.2: a search that no turn deceives.** An archive that ignores the orientation in the file's header delivers
+# some scans turned by 90, 180 or 270 degrees. Write a function that takes two square images and a function like
+# `bits_between`. It returns the smallest number of bits between `a` and `b`, with `b` as it is or turned by any of the
+# three. ([solution](solutions/03_cleaning_and_geometry.ipynb))
+#
+# > **Hint** `np.rot90(b, k)` turns `b` by `k` times 90 degrees.
 
 
 # %% tags=["exercise"]
-def zscore_in_brain(image, brain):
+def bits_in_any_turn(a, b, bits_between):
     return ...  # your code here
 
 
 # %% tags=["solution"]
-def zscore_in_brain(image, brain):
-    values = image[brain]
-    result = np.zeros(image.shape)
-    result[brain] = (values - values.mean(axis=0)) / values.std(axis=0)
-    return result
+def bits_in_any_turn(a, b, bits_between):
+    return min(bits_between(a, np.rot90(b, k)) for k in range(4))
 
 
 # %%
-check.exercise("03.2", zscore_in_brain)
+check.exercise("03.2", bits_in_any_turn)
 
 # %% [markdown]
-# When it is right, normalise `image` twice: with the mask `image.max(axis=-1) > 0`, and with one that is True
-# everywhere. Put ten black pixels on each side, `np.pad(image, ((10, 10), (10, 10), (0, 0)))`, and do both again.
-# Which brain changes?
+# When it is right, try it: `bits_in_any_turn(original, np.rot90(original), bits_between)`, and the same with another scan.
 #
-# **Exercise 03.3: deal out patients.** Write a function that takes the patient of each image (names, in any order, a different
-# number of images for each), a share and a seed. It returns a boolean array, one entry for each *image*: True for test. All
-# images of a patient must be on one side, and `round(share * number of patients)` patients, drawn at random, are test.
+# ## Decisions
 #
-# > **Hint** `np.unique(subjects)` lists the patients; `np.random.default_rng(seed).permutation` shuffles them; `np.isin`
-# > asks for each image whether its patient was drawn.
+# What to do about a defect is a *decision*. It belongs in a script, with its reason, never in the CSV by hand:
+# a year later nobody could tell what was done, or do it again.
+# `datasets.from_folder`, the course's reader, refuses what cannot be right, and names the first thing in its way:
+
+# %% tags=["nbval-check-output"]
+from medlib.errors import DataError
+
+try:
+    datasets.from_folder(folder / "labels.csv", image_size=64)
+except DataError as refusal:
+    print(str(refusal).replace(str(folder), "delivery"))
+
+# %%
+clean = table.drop_duplicates()  # a row given twice
+clean = clean.assign(label=clean["label"].str.strip().str.lower())  # a typing error, no doubt
+clean["age"] = clean["age"].where(clean["age"].between(0, 110))  # 999 becomes "not known"
+clean = clean[clean["image"].isin(names)]  # no file, no picture, or nothing to see: left out
+n_labels = row_of.label[copies.index].groupby(copies).transform("nunique")
+clean = clean[~clean["image"].isin(n_labels.index[n_labels > 1])]  # a label conflict: both out
+
+# %% [markdown]
+# The file without a row drops out by itself. For the size we believe the file, not the table. Copies may stay, as
+# images of *one* patient: then no split can put them on both sides.
+
+# %% tags=["nbval-check-output"]
+for pair in np.flatnonzero(smallest <= 4):
+    one, other = (names[side[pair]] for side in pairs)
+    clean.loc[clean["image"] == other, "subject"] = row_of.subject[one]
+clean.to_csv(folder / "clean.csv", index=False)
+datasets.from_folder(folder / "clean.csv", image_size=64).summary()[["images", "subjects"]]
+
+# %% [markdown]
+# The rows add up to 39 images of 34 patients: five pairs of copies now share a patient each. And here is everything
+# that was wrong. Would you have seen it?
+
+# %% tags=["plumbing"]
+import shutil
+
+NOTES = dict.fromkeys(key["defect"], "")
+NOTES |= {"cut short": "cut short", "an error page, not an image": "web page", "all black": "black"}
+NOTES |= {"row without a file": "no file", "file without a row": "no row", "row given twice": "two rows"}
+NOTES |= {"label spelled differently": "label", "impossible age": "age 999"}
+NOTES |= {"size is not as the table says": "half size"}
+notes = {row.image: (NOTES[row.defect], plotting.BLUE) for row in key.itertuples()}
+for short, row in zip(SHORT, planted.itertuples(), strict=True):
+    notes[row.image] = (f"{short}: {row.original[5:7]}", plotting.VERMILION)
+    notes[row.original] = ("original", plotting.ORANGE)
+plotting.show(
+    contact_sheet(notes),
+    alt="The contact sheet again with all fifteen defects. Six copies are framed in vermilion with the number of their "
+    "original, the originals in orange, the other nine defects in blue.",
+)
+shutil.rmtree(folder)
+
+# %% [markdown]
+# Vermilion: the six copies, each with the number of its original (orange). Blue: the other nine. Compare 17 with 43, its
+# mirror image.
+#
+# Published data needs the same care. BUSI, a widely used set of breast ultrasound images
+# ([Al-Dhabyani and others 2020](https://doi.org/10.1016/j.dib.2019.104863)), holds many copies, some with contradicting
+# labels ([Pawłowska and others 2023](https://doi.org/10.1016/j.dib.2023.109247)). **BreastMNIST, which this course can
+# load, is made from that very set** and inherits them: at 28 pixels its test image 76, "normal or benign", is identical to its
+# training image 115, "malignant". `datasets.load("breastmnist", strict=True)` drops the training image. Data sets for COVID-19
+# were put together from others that shared images, and some groups tested on what they had trained on
+# ([Roberts and others 2021](https://doi.org/10.1038/s42256-021-00307-0)).
+#
+# ## Stretching throws the millimetres away
+#
+# Networks want all images in one size. It is tempting to crop each image to its content and stretch the box to, say,
+# 64 × 64 pixels.
+#
+# > **Predict** A wide brain and a narrow one are both cropped and stretched to 64 × 64. In which of them does a tumour of
+# > 20 mm become wider?
+#
+# `brains` holds the simulated patients; their pixels measure 1 mm × 1 mm. We draw a circle of 20 mm into the narrowest
+# and the widest slice.
+
+# %%
+flair = brains.train.images[..., 2:]
+boxes = np.array([crop_to_content(each)[0].shape[:2] for each in flair])
+chosen = {"narrow": boxes[:, 1].argmin(), "wide": boxes[:, 1].argmax()}
+
+# %%
+def stretched(image):
+    return resize_image(crop_to_content(image)[0], (64, 64))
+
+
+def same_box(image):
+    """Put the content into the middle of 200 mm x 200 mm, then make it 64 x 64."""
+    content = crop_to_content(image)[0]
+    missing = 200 - np.array(content.shape[:2])
+    pad = [(n // 2, n - n // 2) for n in missing]
+    return resize_image(np.pad(content, [*pad, (0, 0)]), (64, 64))
+
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(2, 3, figsize=(8, 5.9))
+for row, (name, index) in zip(axes, chosen.items(), strict=True):
+    height, width = boxes[index]
+    rows, columns = crop_to_content(flair[index])[1]
+    middle = (columns.start + width / 2 - 0.5, rows.start + height / 2 - 0.5)
+    panels = (  # image, title, middle and size of the circle
+        (flair[index], f"{name}: delivered, 1 mm", middle, (20, 20)),
+        (stretched(flair[index]), "stretched to 64 × 64", (31.5, 31.5), (1280 / width, 1280 / height)),
+        (same_box(flair[index]), "same box of 200 mm", (31.5, 31.5), (6.4, 6.4)),
+    )
+    for ax, (image, title, centre, size) in zip(row, panels, strict=True):
+        ax.imshow(image[..., 0], vmin=0, vmax=WINDOW)
+        ax.add_patch(Ellipse(centre, *size, fill=False, color=plotting.ORANGE, linewidth=2))
+        ax.set(title=title, xticks=[], yticks=[])
+plotting.show(
+    fig,
+    alt="A narrow and a wide brain. Delivered, their circles are equal. Stretched, both brains fill the square, the "
+    "narrow one with the larger ellipse. In the same box of 200 mm brains differ in size, circles are equal.",
+)
+
+# %% tags=["nbval-check-output"]
+for name, index in chosen.items():
+    height, width = boxes[index]
+    across, down = 20 * 64 / width, 20 * 64 / height
+    print(f"{name}, {width} x {height} mm: 20 mm are {across:.1f} pixels across, {down:.1f} down")
+
+# %% [markdown]
+# In the narrow one: fewer millimetres are stretched over the same 64 pixels. There 20 mm become 10.9 pixels, in the wide
+# brain 8.0, and both circles become ellipses. Yet size is often the question itself: a tumour that grew, a brain
+# that shrank. In the right column every image gets the same box *in millimetres*, and circles stay circles.
+#
+# Cropping by itself loses nothing but air. A **mask** (an image that says which pixels are tumour) must be cut in the
+# same place; `crop_to_content` returns the box for that.
+#
+# ## One spacing for all
+#
+# **Spacing** is the distance between the centres of neighbouring pixels, in mm. Scanners seldom agree on it. With
+# spacing $s$ and $n$ pixels along one axis, an image covers $n s$ millimetres. **Resampling** to a spacing $s'$
+# keeps the millimetres and changes the number of pixels:
+#
+# $$n' = \mathrm{round}\left(n \, \frac{s}{s'}\right)$$
+#
+# Let three scanners image the patient with the largest tumour: one with fine pixels, one with coarse ones,
+# and one whose pixels are twice as wide as high. A coarse pixel shows the mean of the fine ones inside it.
+
+
+# %%
+def scan(image, down, across):
+    """Return an image with larger pixels, in mm; the pixels of the one given measure 1 mm."""
+    height, width = image.shape
+    blocks = image.reshape(height // down, down, width // across, across)
+    return blocks.mean(axis=(1, 3))
+
+
+scanners = {"fine": (1, 1), "coarse": (4, 4), "wide pixels": (1, 2)}  # mm down, across
+
+# %%
+from medlib.preprocessing import resample_to_spacing
+
+patient = int((brains.train.masks == 1).sum(axis=(1, 2)).argmax())
+delivered = {name: scan(flair[patient][..., 0], *mm) for name, mm in scanners.items()}
+at_2_mm = {
+    name: resample_to_spacing(delivered[name][..., None], mm, to_mm=2.0)[..., 0]
+    for name, mm in scanners.items()
+}
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(2, 3, figsize=(8, 4.6), sharex=True, height_ratios=[208, 106])
+for row, images, when in ((0, delivered, "delivered"), (1, at_2_mm, "at 2 mm")):
+    for ax, (name, image) in zip(axes[row], images.items(), strict=True):
+        ax.imshow(image, vmin=0, vmax=WINDOW)
+        ax.set(xlim=(0, 208), ylim=((208, 106)[row], 0), title=f"{name}, {when}")
+        ax.set(xticks=[0, 100, 200], yticks=[0, 100, 200][: 3 - row])
+        ax.grid(False)
+for ax in axes[1]:
+    ax.set_xlabel("pixel")
+axes[0, 0].set_ylabel("pixel")
+axes[1, 0].set_ylabel("pixel")
+plotting.show(
+    fig,
+    alt="One patient from three scanners, drawn pixel by pixel. As delivered the brain is large, a quarter as large, "
+    "and squeezed to half its width. Resampled to 2 mm all three have equal size and shape; the coarse one stays blurred.",
+)
+
+# %% [markdown]
+# Above, what a network would be given: one patient, three sizes and shapes. Below, after resampling, they agree.
+# Resampling cannot bring back detail: the coarse scan has the right size now, and is as blurred as before. Where an image gets
+# smaller, `resample_to_spacing` averages the pixels that fall together; taking every second pixel would invent patterns
+# ([aliasing](https://en.wikipedia.org/wiki/Aliasing)).
+#
+# How large is the tumour? A pixel belongs to it if the tumour fills at least half of it. Count these pixels, then
+# multiply by the area of one.
+
+# %%
+tumour = brains.train.masks[patient] == 1
+drawn = {name: scan(tumour, *mm) >= 0.5 for name, mm in scanners.items()}
+
+# %% tags=["nbval-check-output"]
+area = pd.DataFrame({"pixels": {name: mask.sum() for name, mask in drawn.items()}})
+area["mm² of one pixel"] = [down * across for down, across in scanners.values()]
+area["tumour in mm²"] = area["pixels"] * area["mm² of one pixel"]
+area
+
+# %% [markdown]
+# The pixels say 1,832 or 117; the square millimetres agree within 3 per cent. **A number of pixels is not a size.**
+#
+# **Exercise 03.3: the longest diameter.** Whether a brain tumour responds to treatment is judged, among other things, by
+# its diameters in millimetres ([Wen and others 2010](https://doi.org/10.1200/JCO.2009.26.3541)). Write a function that takes a mask and the
+# spacing (down, across) in mm. It returns the largest distance between the centres of any two pixels of the mask, in mm.
+# ([solution](solutions/03_cleaning_and_geometry.ipynb))
+#
+# > **Hint** `np.argwhere(mask)` has one row (down, across) for each pixel of the mask.
+# > `scipy.spatial.distance.pdist(points)` returns the distances of all pairs of rows.
 
 
 # %% tags=["exercise"]
-def test_images_of(subjects, share, seed):
+def longest_diameter_mm(mask, spacing_mm):
     return ...  # your code here
 
 
 # %% tags=["solution"]
-def test_images_of(subjects, share, seed):
-    names = np.random.default_rng(seed).permutation(np.unique(subjects))
-    drawn = names[: round(share * len(names))]
-    return np.isin(subjects, drawn)
+def longest_diameter_mm(mask, spacing_mm):
+    from scipy.spatial.distance import pdist
+
+    return pdist(np.argwhere(mask) * np.array(spacing_mm)).max()
 
 
 # %%
-check.exercise("03.3", test_images_of)
+check.exercise("03.3", longest_diameter_mm)
 
 # %% [markdown]
-# When it is right: what changes in the leak's table if there are two slices a patient instead of four? Predict, then
-# set `data = load_simbrain(slices_per_subject=2)` and run the part on splitting again. And what is left of the leak
-# on real images? Set `dataset = "breastmnist"` at the top and run everything again.
+# When it is right, measure the three masks in `drawn`, with the spacings in `scanners`. Do they agree?
 #
-# ## In this lesson we
+# <details><summary>Answer</summary>
 #
-# - checked a delivery: the table against the folder, every file decoded, exact copies by hash, near copies by perceptual
-#   hash, and saw which copies slip through;
-# - kept millimetres: crop without stretching, resample to one spacing, masks by the nearest pixel;
-# - normalised in three ways, and measured that the z-score takes the site out of the means, not out of the histogram;
-# - learnt statistics from training images, and saw features chosen before the split make a result out of noise;
-# - removed part of a bias field, and with it part of the tumour;
-# - measured the leak: the same model, dealt by slice and by patient, also with labels from a coin.
+# To within one coarse pixel: 51.4, 50.6 and 52.2 mm. In pixels it would be 51, 13 and 48.
 #
-# `simbrain` is a simulation from one template brain. The leak's *mechanism* is the same in hospitals; its size here is that of this
-# simulation. Nothing in this course is a medical device.
+# </details>
+#
+# ## Masks
+#
+# Resampling puts new pixels between old ones, and **linear interpolation** gives them values in between. For labels that
+# can be nonsense: halfway between label 0 (healthy) and label 2 (core) lies label 1, and a rim of a tissue appears that
+# nobody drew. One safe way is to take the **nearest** pixel. Another is to interpolate the mask of *each label by
+# itself*, from 0 to 1, and to call tumour what is **at least one half**. [nnU-Net](https://github.com/MIC-DKFZ/nnUNet),
+# the standard tool for segmentation, resamples its labels in this way
+# ([Isensee and others 2021](https://doi.org/10.1038/s41592-020-01008-z)).
+#
+# > **Predict** A tumour was outlined on the coarse scan, with 4 mm pixels. We resample the mask to 1 mm. Which of the
+# > two ways comes closer to the truth at 1 mm?
+
+# %%
+from medlib.preprocessing import resize_mask
+
+coarse = drawn["coarse"]
+nearest = resize_mask(coarse, tumour.shape)
+linear = resize_image(coarse[..., None].astype(float), tumour.shape)[..., 0] >= 0.5
+
+# %% tags=["plumbing"]
+rows, columns = (slice(max(0, where.min() - 8), where.max() + 9) for where in np.nonzero(tumour))
+fig, axes = plt.subplots(1, 3, figsize=(8, 3.1))
+window = (rows, columns)
+axes[0].imshow(flair[patient][..., 0][window], vmin=0.3, vmax=0.75)
+plotting.outline(axes[0], tumour[window])
+axes[0].set_title("truth at 1 mm")
+for ax, mask, title in ((axes[1], nearest, "nearest"), (axes[2], linear, "linear, then ≥ 0.5")):
+    wrong = mask[window].astype(int) - tumour[window]
+    ax.imshow(0.85 - 0.25 * tumour[window], cmap="gray", vmin=0, vmax=1)
+    ax.imshow(np.ma.masked_equal(wrong, 0), cmap="RdBu_r", vmin=-1.4, vmax=1.4)
+    ax.set_title(f"{title}: {(wrong != 0).sum()} wrong")
+for ax in axes:
+    ax.set(xticks=[], yticks=[])
+plotting.show(
+    fig,
+    alt="The tumour outlined on FLAIR, and the two resampled masks with wrong pixels in red, too many, and blue, "
+    "missing. The nearest pixel gives stairs with more wrong pixels along the edge than linear interpolation.",
+)
+
+# %% [markdown]
+# Left, the truth on the scan (window 0.3 to 0.75). Red pixels were called tumour by mistake, blue ones were missed. The
+# nearest pixel keeps the stairs of the coarse mask; interpolation cuts their corners. One tumour proves little, so count
+# all of them:
+
+
+# %%
+def wrong_pixels(truth):
+    coarse = scan(truth, 4, 4) >= 0.5
+    linear = resize_image(coarse[..., None].astype(float), truth.shape)[..., 0] >= 0.5
+    return (resize_mask(coarse, truth.shape) != truth).sum(), (linear != truth).sum()
+
+
+# %% tags=["nbval-check-output"]
+masks = brains.train.masks == 1
+errors = np.array([wrong_pixels(mask) for mask in masks[masks.any(axis=(1, 2))]])
+print("linear is better for", (errors[:, 1] < errors[:, 0]).sum(), "of", len(errors), "tumours")
+print("wrong pixels, mean: nearest {:.0f}, linear {:.0f}".format(*errors.mean(axis=0)))
+
+# %% [markdown]
+# Linear interpolation with a threshold is better for nearly every tumour, though not by much, and smooth simulated tumours
+# suit it. So take the nearest pixel where simple is good enough; take linear with a threshold, one label at a
+# time, for smoother outlines; and never interpolate the label *numbers*.
+#
+# **In this lesson we**
+#
+# - checked a table against its folder, decoded every file, and found nine defects;
+# - found exact copies by a hash of the pixels, and near copies by a perceptual hash: the signs of 63 coarse waves, mostly;
+# - saw a moved and a mirrored copy slip through, found them by cropping and mirroring, and saw strangers come in as the
+#   limit rose;
+# - wrote decisions into a script, and gave copies one patient;
+# - kept millimetres: one box in mm instead of stretching, one spacing, sizes in mm².
+#
+# `simbrain` is a simulation from one template brain: real brains, and real defects, vary more. To meet real near copies,
+# set `dataset = "breastmnist"` at the top and run everything again; what the text says of single files no longer fits
+# then. Nothing in this course is a medical device.
+#
+# **Next** come the grey values, and what happens when one patient stands on both sides of a split:
+# [lesson 04](04_grey_values_and_leaks.ipynb).
 #
 # ## References
 #
 # - C. Zauner: *Implementation and Benchmarking of Perceptual Image Hash Functions*, diploma thesis, Upper Austria
-#   University of Applied Sciences, Hagenberg 2010.
+#   University of Applied Sciences, Hagenberg 2010,
+#   [phash.org](https://www.phash.org/docs/pubs/thesis_zauner.pdf).
+# - W. Al-Dhabyani and others: Dataset of breast ultrasound images, *Data in Brief* 28 (2020) 104863,
+#   [doi:10.1016/j.dib.2019.104863](https://doi.org/10.1016/j.dib.2019.104863).
 # - A. Pawłowska, P. Karwat, N. Żołek: Letter to the editor on "Dataset of breast ultrasound images", *Data in Brief* 48
-#   (2023) 109247.
+#   (2023) 109247, [doi:10.1016/j.dib.2023.109247](https://doi.org/10.1016/j.dib.2023.109247).
+# - J. Yang and others: MedMNIST v2 (the source of BreastMNIST), *Scientific Data* 10 (2023) 41,
+#   [doi:10.1038/s41597-022-01721-8](https://doi.org/10.1038/s41597-022-01721-8).
 # - M. Roberts and others: Common pitfalls and recommendations for using machine learning to detect and prognosticate for
-#   COVID-19, *Nature Machine Intelligence* 3 (2021) 199-217.
-# - J. R. Zech and others: Variable generalization performance of a deep learning model to detect pneumonia in chest
-#   radiographs, *PLOS Medicine* 15 (2018) e1002683.
-# - L. G. Nyúl, J. K. Udupa: On standardizing the MR image intensity scale, *Magnetic Resonance in Medicine* 42 (1999)
-#   1072-1081.
-# - J. G. Sled, A. P. Zijdenbos, A. C. Evans: A nonparametric method for automatic correction of intensity nonuniformity
-#   in MRI data, *IEEE Transactions on Medical Imaging* 17 (1998) 87-97.
-# - B. H. Brinkmann, A. Manduca, R. A. Robb: Optimized homomorphic unsharp masking for MR grayscale inhomogeneity
-#   correction, *IEEE Transactions on Medical Imaging* 17 (1998) 161-171.
-# - B. M. Dawant, A. P. Zijdenbos, R. A. Margolin: Correction of intensity variations in MR images for computer-aided
-#   tissue classification, *IEEE Transactions on Medical Imaging* 12 (1993) 770-781.
-# - N. J. Tustison and others: N4ITK: improved N3 bias correction, *IEEE Transactions on Medical Imaging* 29 (2010)
-#   1310-1320.
-# - C. Ambroise, G. J. McLachlan: Selection bias in gene extraction on the basis of microarray gene-expression data,
-#   *Proceedings of the National Academy of Sciences* 99 (2002) 6562-6566.
-# - E. Yagis and others: Effect of data leakage in brain MRI classification using 2D convolutional neural networks,
-#   *Scientific Reports* 11 (2021) 22544.
-# - E. B. Wilson: Probable inference, the law of succession, and statistical inference, *Journal of the American
-#   Statistical Association* 22 (1927) 209-212.
-# - B. Efron, R. J. Tibshirani: *An Introduction to the Bootstrap*, Chapman & Hall 1993.
+#   COVID-19, *Nature Machine Intelligence* 3 (2021) 199-217,
+#   [doi:10.1038/s42256-021-00307-0](https://doi.org/10.1038/s42256-021-00307-0).
+# - P. Y. Wen and others: Updated response assessment criteria for high-grade gliomas, *Journal of Clinical Oncology* 28
+#   (2010) 1963-1972, [doi:10.1200/JCO.2009.26.3541](https://doi.org/10.1200/JCO.2009.26.3541).
+# - F. Isensee and others: nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation,
+#   *Nature Methods* 18 (2021) 203-211,
+#   [doi:10.1038/s41592-020-01008-z](https://doi.org/10.1038/s41592-020-01008-z).

@@ -21,7 +21,7 @@ _COPIES = {  # what is done to a copy, and which of the good images is copied
     "exact copy, other label": 1,
     "near copy: brighter, saved as JPEG": 2,
     "near copy: mark burned in": 3,
-    "near copy: moved by two pixels": 4,
+    "near copy: moved": 4,
     "near copy: mirrored": 5,
 }
 _SPOILT = {"cut short": 10, "an error page, not an image": 11, "all black": 12}
@@ -97,12 +97,13 @@ def _changed(pixels: np.ndarray, kind: str) -> np.ndarray:
         return np.asarray(Image.open(buffer))
     if "mark" in kind:
         marked, side = pixels.copy(), len(pixels)
-        middle, arm = side // 4, max(1, side // 14)
-        marked[middle, middle - arm : middle + arm + 1] = 255
-        marked[middle - arm : middle + arm + 1, middle] = 255
+        middle, arm, thick = side // 4, max(1, side // 22), max(1, side // 100)
+        marked[middle : middle + thick, middle - arm : middle + arm + thick] = 255
+        marked[middle - arm : middle + arm + thick, middle : middle + thick] = 255
         return marked
     if "moved" in kind:
-        return np.roll(pixels, (1, 2), axis=(0, 1))
+        step = max(2, len(pixels) // 32)  # a pixel of the thumbnail that is compared
+        return np.roll(pixels, (step // 2, step), axis=(0, 1))
     return pixels[:, ::-1] if "mirrored" in kind else pixels.copy()
 
 
@@ -164,69 +165,66 @@ def conflicts(answer):
 
 
 @check.define("03.2")
-def zscore_in_brain(answer):
-    """Check the z-score that looks at the brain only."""
+def any_turn(answer):
+    """Check the search that also turns the second image."""
     rng = np.random.default_rng(0)
-    image = rng.uniform(0.3, 0.8, (12, 10, 2)) * np.array([1.0, 0.4])
-    brain = np.zeros((12, 10), bool)
-    brain[3:9, 2:8] = True
-    image[~brain] = 0.02
-    before = image.copy()
-    found = np.asarray(answer(image, brain), dtype=float)
-    check.that(np.array_equal(image, before), "Your function changes the image it was given.")
-    check.that(
-        found.shape == image.shape, f"The shape should stay {image.shape}, it is {found.shape}."
-    )
-    check.that(
-        np.abs(found[brain].mean(axis=-1)).max() > 1e-6,
-        "Each pixel was normalised over its channels. Which axis holds the pixels?",
-    )
-    mean, deviation = found[brain].mean(axis=0), found[brain].std(axis=0)
-    both = abs(found[brain].mean()) < 1e-6 and abs(found[brain].std() - 1) < 1e-6
-    check.that(
-        not (both and np.abs(mean).max() > 1e-6),
-        "The channels were normalised together: each has its own mean and standard deviation.",
-    )
-    check.that(
-        np.abs(mean).max() < 1e-6,
-        f"In the brain the channels have means {np.round(mean, 2)}, not 0. Which pixels did you "
-        "take the mean of?",
-    )
-    check.that(
-        np.abs(deviation - 1).max() < 1e-6,
-        f"In the brain the channels have standard deviations {np.round(deviation, 2)}, not 1.",
-    )
-    check.that(bool((found[~brain] == 0).all()), "Outside the brain the result should be 0.")
-    wide = np.pad(image, ((4, 4), (4, 4), (0, 0)))
-    again = np.asarray(answer(wide, np.pad(brain, 4)), dtype=float)
-    check.that(
-        np.allclose(again[4:-4, 4:-4][brain], found[brain]),
-        "The brain's values change when the image gets a wider black border.",
-    )
+    a, stranger = rng.integers(0, 9, (2, 6, 6))
+
+    def differences(one, other):
+        return int((one != other).sum())
+
+    found = answer(a, a.copy(), differences)
+    check.that(np.ndim(found) == 0, "Return one number, the smallest, not one for each turn.")
+    check.that(found == 0, "An exact copy that nobody turned is no longer found.")
+    for quarters in (1, 2, 3):
+        found = answer(a, np.rot90(a, quarters), differences)
+        check.that(
+            found == 0,
+            f"A copy turned by {90 * quarters} degrees has {found} differences instead of 0.",
+        )
+    turns = [differences(a, np.rot90(stranger, quarters)) for quarters in range(4)]
+    mistakes = {
+        "Images of strangers get 0: you return which turn is best, not how many bits differ.": 0,
+        "For strangers you return the largest number of the four.": max(turns),
+        "For strangers you add the numbers of all turns.": sum(turns),
+    }
+    found = answer(a, stranger, differences)
+    check.compare(found, min(turns), "It is wrong for images of strangers.", mistakes)
 
 
 @check.define("03.3")
-def subject_split(answer):
-    """Check the split by subject."""
-    rng = np.random.default_rng(0)
-    subjects = np.repeat([f"s{number:02d}" for number in range(20)], rng.integers(1, 9, 20))
-    subjects = rng.permutation(subjects)
-    for share, expected in ((0.25, 5), (0.5, 10), (0.24, 5), (0.12, 2)):
-        found = _boolean(answer(subjects, share, 0), len(subjects))
-        shared = set(subjects[found]) & set(subjects[~found])
-        check.that(
-            not shared,
-            f"{len(shared)} of 20 subjects have images on both sides. What do you deal out?",
-        )
-        n = len(set(subjects[found]))
-        check.that(n == expected, f"With share={share}, {n} of 20 subjects are in the test set.")
-    first = _boolean(answer(subjects, 0.25, 0), len(subjects))
-    same = _boolean(answer(subjects, 0.25, 0), len(subjects))
-    check.that(np.array_equal(first, same), "The same seed gives another split the second time.")
-    others = [_boolean(answer(subjects, 0.25, seed), len(subjects)) for seed in range(1, 5)]
-    check.that(
-        any(not np.array_equal(first, other) for other in others),
-        "Every seed gives the same split: subjects should be drawn at random.",
+def longest_diameter(answer):
+    """Check the longest diameter of a mask in millimetres."""
+    mask = np.zeros((20, 30), bool)
+    mask[4, 10:16] = True  # 6 pixels across
+    mask[4:13, 10] = True  # 9 pixels down
+    points = np.argwhere(mask)
+    reach = np.ptp(points, axis=0)  # 8 down, 5 across
+    for down, across in ((1.0, 1.0), (0.5, 3.0), (2.5, 0.8)):
+        right = float(np.hypot(reach[0] * down, reach[1] * across))
+        mistakes = {
+            "You measured in pixels: what is the spacing for?": float(np.hypot(*reach)),
+            "You exchanged the two spacings: the first is the one down.": float(
+                np.hypot(reach[0] * across, reach[1] * down)
+            ),
+            "You took the longer side of the mask's box: a diameter may be oblique.": float(
+                max(reach[0] * down, reach[1] * across)
+            ),
+            "You measured from edge to edge, not between the centres of two pixels.": float(
+                np.hypot((reach[0] + 1) * down, (reach[1] + 1) * across)
+            ),
+        }
+        if down == across == 1:  # here some mistakes are none
+            mistakes = dict(list(mistakes.items())[2:])
+        found = answer(mask, (down, across))
+        message = f"It is wrong for a spacing of ({down}, {across}) mm."
+        check.compare(found, right, message, mistakes, tolerance=1e-6)
+    disc = np.hypot(*np.indices((21, 21)) - 10.0) <= 8
+    check.compare(
+        answer(disc, (1.0, 1.0)),
+        16.0,
+        "A disc of 16 mm has another diameter with you. Do you take the corners of its box?",
+        tolerance=1e-6,
     )
 
 
@@ -236,12 +234,3 @@ def _row_set(rows) -> set[int]:
         rows.size == 0 or rows.dtype.kind in "iu", "Return row numbers (whole numbers from 0 on)."
     )
     return {int(row) for row in rows.ravel()}
-
-
-def _boolean(rows, n: int) -> np.ndarray:
-    rows = np.asarray(rows)
-    check.that(
-        rows.shape == (n,) and rows.dtype == bool,
-        "Return one True or False for each image: True means test.",
-    )
-    return rows

@@ -55,8 +55,9 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
 def perceptual_hash(thumbnail: np.ndarray) -> int:
     """Hash the coarse pattern of a small grey image into 64 bits.
 
-    Each bit says whether one of the 8 x 8 slowest waves of the discrete cosine transform is
-    stronger than their median. Brightness (the constant wave) is left out and its bit is 0.
+    Each bit says whether the coefficient of one of the 8 x 8 slowest waves of the discrete cosine
+    transform, with its sign, is greater than their median. Brightness (the constant wave) is left
+    out. At most 31 of the 63 bits are 1, so that two hashes differ in at most 62.
 
     Parameters
     ----------

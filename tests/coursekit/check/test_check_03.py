@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.spatial.distance import pdist
 
 from coursekit import check
 from coursekit.check import lesson_03
@@ -37,72 +38,61 @@ def two_labels_only(hashes, labels):
     return np.flatnonzero(pd.Series(labels).groupby(hashes).transform("nunique") == 2)
 
 
-def scaled(image, values):
-    return (image - values.mean(axis=0)) / values.std(axis=0)
+def as_it_is(a, b, bits_between):
+    return bits_between(a, b)
 
 
-def with_air(image, brain):
-    return scaled(image, image.reshape(-1, image.shape[-1])) * brain[..., None]
+def without_the_unturned(a, b, bits_between):
+    return min(bits_between(a, np.rot90(b, quarters)) for quarters in (1, 2, 3))
 
 
-def air_left_in(image, brain):
-    return scaled(image, image[brain])
+def without_half_a_turn(a, b, bits_between):
+    return min(bits_between(a, np.rot90(b, quarters)) for quarters in (0, 1, 3))
 
 
-def channels_together(image, brain):
-    values = image[brain]
-    return (image - values.mean()) / values.std() * brain[..., None]
+def mirrors_instead(a, b, bits_between):
+    return min(bits_between(a, each) for each in (b, b[::-1], b[:, ::-1], b[::-1, ::-1]))
 
 
-def each_pixel(image, brain):
-    result, values = np.zeros(image.shape), image[brain]
-    result[brain] = scaled(values.T, values.T).T
-    return result
+def all_turns(a, b, bits_between):
+    return [bits_between(a, np.rot90(b, quarters)) for quarters in range(4)]
 
 
-def divided_by_variance(image, brain):
-    values = image[brain]
-    return (image - values.mean(axis=0)) / values.var(axis=0) * brain[..., None]
+def product_of_turns(a, b, bits_between):
+    return int(np.prod(all_turns(a, b, bits_between)))
 
 
-def in_place(image, brain):
-    image[brain] = scaled(image[brain], image[brain])
-    image[~brain] = 0
-    return image
+def zero_or_largest(a, b, bits_between):
+    turns = all_turns(a, b, bits_between)
+    return 0 if 0 in turns else max(turns)
 
 
-def images_dealt(subjects, share, seed):
-    return np.random.default_rng(seed).random(len(subjects)) < share
+def always_zero(a, b, bits_between):
+    return 0
 
 
-def always_the_first(subjects, share, seed):
-    names = np.unique(subjects)
-    return np.isin(subjects, names[: round(share * len(names))])
+def in_pixels(mask, spacing_mm):
+    return pdist(np.argwhere(mask)).max()
 
 
-def rounded_down(subjects, share, seed):
-    names = np.random.default_rng(seed).permutation(np.unique(subjects))
-    return np.isin(subjects, names[: int(share * len(names))])
+def spacings_exchanged(mask, spacing_mm):
+    return pdist(np.argwhere(mask) * np.array(spacing_mm)[::-1]).max()
 
 
-def rounded_up(subjects, share, seed):
-    names = np.random.default_rng(seed).permutation(np.unique(subjects))
-    return np.isin(subjects, names[: int(np.ceil(share * len(names)))])
+def longer_side(mask, spacing_mm):
+    return (np.ptp(np.argwhere(mask), axis=0) * spacing_mm).max()
 
 
-def share_of_training(subjects, share, seed):
-    names = np.random.default_rng(seed).permutation(np.unique(subjects))
-    return np.isin(subjects, names[round(share * len(names)) :])
+def from_edge_to_edge(mask, spacing_mm):
+    return np.hypot(*((np.ptp(np.argwhere(mask), axis=0) + 1) * spacing_mm))
 
 
-def patients_not_images(subjects, share, seed):
-    names = np.random.default_rng(seed).permutation(np.unique(subjects))
-    return names[: round(share * len(names))]
+def diagonal_of_the_box(mask, spacing_mm):
+    return np.hypot(*(np.ptp(np.argwhere(mask), axis=0) * spacing_mm))
 
 
-def new_split_each_time(subjects, share, seed):
-    names = np.random.default_rng().permutation(np.unique(subjects))
-    return np.isin(subjects, names[: round(share * len(names))])
+def all_distances(mask, spacing_mm):
+    return pdist(np.argwhere(mask) * np.array(spacing_mm))
 
 
 WRONG = [  # exercise, answer, what the reader must be told
@@ -110,19 +100,20 @@ WRONG = [  # exercise, answer, what the reader must be told
     ("03.1", later_rows_only, "all three rows"),
     ("03.1", neighbouring_rows, "all three rows"),
     ("03.1", two_labels_only, "three different labels"),
-    ("03.2", with_air, "Which pixels"),
-    ("03.2", air_left_in, "Outside the brain"),
-    ("03.2", channels_together, "normalised together"),
-    ("03.2", each_pixel, "over its channels"),
-    ("03.2", divided_by_variance, "standard deviations"),
-    ("03.2", in_place, "changes the image"),
-    ("03.3", images_dealt, "What do you deal out"),
-    ("03.3", always_the_first, "Every seed"),
-    ("03.3", rounded_down, "share=0.24"),
-    ("03.3", rounded_up, "share=0.12"),
-    ("03.3", share_of_training, "15 of 20"),
-    ("03.3", patients_not_images, "for each image"),
-    ("03.3", new_split_each_time, "same seed"),
+    ("03.2", as_it_is, "turned by 90"),
+    ("03.2", without_the_unturned, "nobody turned"),
+    ("03.2", without_half_a_turn, "turned by 180"),
+    ("03.2", mirrors_instead, "turned by 90"),
+    ("03.2", all_turns, "one number"),
+    ("03.2", product_of_turns, "wrong for images of strangers"),
+    ("03.2", zero_or_largest, "largest number"),
+    ("03.2", always_zero, "which turn"),
+    ("03.3", in_pixels, "in pixels"),
+    ("03.3", spacings_exchanged, "exchanged"),
+    ("03.3", longer_side, "oblique"),
+    ("03.3", from_edge_to_edge, "edge to edge"),
+    ("03.3", diagonal_of_the_box, "corners of its box"),
+    ("03.3", all_distances, "spacing of (1.0, 1.0)"),
 ]
 
 
