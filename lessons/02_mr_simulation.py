@@ -14,9 +14,9 @@
 # # 02 MR images and their simulation
 #
 # One patient, one slice through the brain, three magnetic resonance (MR) images. The same fluid is dark in the first, bright
-# in the second and dark again in the third, and a disease that is easy to see in one may be hidden in another. Why? In this lesson
+# in the second and dark again in the third, and a disease that is plain in one may be hidden in another. Why? In this lesson
 # you paint such images yourself, from two short equations. Then you build a whole virtual patient, tumour and noise
-# included: that is how the images of this course are made, so you should know what they can teach and what they cannot.
+# included. The images of this course are made like that, so you should know what they can teach and what they cannot.
 #
 # **You will**
 #
@@ -61,9 +61,9 @@ plotting.show(fig, alt="One brain slice three times. The ventricles in the middl
 #
 # <details><summary>Answer</summary>
 #
-# A tumour lies right beside the ventricle, a little to the right of the middle. FLAIR shows it as a bright round patch. In T2 it
-# is bright too, but the fluid next to it is brighter and draws the eye. In T1 it is slightly darker than its surroundings. The
-# small bright spots in FLAIR are harmless here: many people collect them with age.
+# A tumour lies beside the ventricle, to the right of the middle. FLAIR shows it as a bright round patch. In T2 it is a little
+# brighter than the tissue around it, but the fluid next to it is far brighter and draws the eye. In T1 there is hardly anything to
+# see. (The small bright spots in FLAIR are no tumours. They become more frequent with age.)
 #
 # </details>
 #
@@ -75,17 +75,18 @@ plotting.show(fig, alt="One brain slice three times. The ventricles in the middl
 # The [MNI template](https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/) is an average of 152 aligned brains
 # ([Fonov and others 2011](https://doi.org/10.1016/j.neuroimage.2010.07.033)). It says how much of each place is **grey matter**
 # (nerve cells, mostly in the folded rim) and how much **white matter** (the fibres between them). The rest is CSF. We cut one
-# horizontal slice.
+# horizontal slice, 208 mm wide. `mm` says where its columns lie, from the patient's right to the left, and its rows, from front to
+# back; 0 is the middle of the head.
 
 # %%
 import numpy as np
 
 from medlib.simulation import anatomy
 
-field_mm = 208  # width and height of the slice
-mm = (0.5 - (np.arange(image_size) + 0.5) / image_size) * field_mm  # right to left, front to back
+spacing = 208 / image_size  # mm from pixel to pixel
+mm = ((image_size - 1) / 2 - np.arange(image_size)) * spacing
+points = anatomy.scanner_grid(mm, mm, [12.0])[0] + np.float32(anatomy.CENTRE_MM)
 template = anatomy.load_template()
-points = anatomy.scanner_grid(mm, mm, [12.0])[0] + anatomy.CENTRE_MM.astype("float32")
 maps = template.sample(points)  # last axis: T1, grey matter, white matter, brain
 
 # %%
@@ -102,7 +103,7 @@ print(fractions.shape, "sums in the brain:", np.unique(fractions.sum(axis=0).rou
 
 # %% tags=["plumbing"]
 names = ["grey matter", "white matter", "CSF"]
-middle = slice(image_size * 15 // 128, image_size * 113 // 128), slice(image_size * 22 // 128, image_size * 106 // 128)
+middle = slice(image_size // 18, image_size * 17 // 18), slice(image_size // 6, image_size * 5 // 6)
 fig = plotting.image_grid(fractions[:, *middle], titles=names, columns=3)
 plotting.show(fig, alt="Share of three tissues in a slice of the template. Grey matter: a folded rim and islands deep inside. "
               "White matter: everything between. CSF: two horn-shaped ventricles in the middle, gaps between the folds.")
@@ -125,9 +126,9 @@ def paint(signals, fractions=fractions):
 # ## Recovery and decay
 #
 # The scanner is a strong magnet. It aligns the hydrogen nuclei of the body a little, so that tissue becomes a weak magnet
-# itself: it has a **magnetisation** along the field, $M_0$ when left alone. $M_0$ grows with the number of hydrogen nuclei;
-# we state it relative to water. A radio **pulse** tips the magnetisation sideways, where it turns around the field and sends a radio
-# signal. Two things follow, each at its own pace ([Bloch 1946](https://doi.org/10.1103/PhysRev.70.460)). At time $t$ after the pulse:
+# itself: it has a **magnetisation** along the field. Left alone, it is $M_0$, which grows with the number of hydrogen nuclei; we
+# state it relative to water. A radio **pulse** tips the magnetisation sideways, where it turns around the field and sends out radio
+# waves. Two things follow, each at its own pace ([Bloch 1946](https://doi.org/10.1103/PhysRev.70.460)). At time $t$ after the pulse:
 #
 # - along the field, magnetisation **recovers** with time constant $T_1$: $\;M_0 \, (1 - e^{-t/T_1})$;
 # - sideways, it **decays** with time constant $T_2$: $\;M_0 \, e^{-t/T_2}$. Only this part is heard.
@@ -141,6 +142,7 @@ import pandas as pd
 from medlib.simulation import signal
 
 tissues = [signal.TISSUES[1.5][name] for name in ("grey", "white", "csf")]
+grey, white, csf = tissues
 pd.DataFrame([vars(tissue) for tissue in tissues], index=names)
 
 # %% [markdown]
@@ -162,56 +164,45 @@ def remaining(tissue, t):
 
 # %% tags=["plumbing"]
 import matplotlib.pyplot as plt
-
 STYLES = [(plotting.BLUE, "-"), (plotting.VERMILION, "--"), (plotting.GREEN, "-.")]
 
 
-def film(curve, times, axis, label, white):
+def film(curve, times, axis, label):
     """Yield a figure for each time: one curve a tissue, and the slice painted with its values."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.8), width_ratios=(1.5, 1))
-    fine = np.linspace(*axis, 200)
     for tissue, name, (colour, style) in zip(tissues, names, STYLES, strict=True):
+        fine = np.linspace(*axis, 200)
         left.plot(fine, curve(tissue, fine), style, color=colour, label=name)
-    dots = left.scatter([0] * 3, [0] * 3, c=[colour for colour, _ in STYLES], zorder=3)
-    line = left.axvline(0, color=plotting.GREY, linewidth=1)
     left.set(xlabel=label, ylabel="magnetisation (water: 1)", xlim=axis)
-    left.legend(fontsize=9, loc="best")
-    picture = right.imshow(paint([0, 0, 0])[middle], vmin=0, vmax=white)
-    right.set_axis_off()
-    right.set_title("0000 ms", fontsize=11)
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # it stays as it is: faster
-    yield from _frames(fig, right, picture, dots, line, curve, times)
-
-
-def _frames(fig, right, picture, dots, line, curve, times):
+    left.legend(fontsize=9)
     for t in times:
         values = [curve(tissue, t) for tissue in tissues]
-        picture.set_data(paint(np.abs(values))[middle])
-        dots.set_offsets([(t, value) for value in values])
-        line.set_xdata([t, t])
-        right.set_title(f"{t:.0f} ms", fontsize=11)
+        moving = [left.scatter([t] * 3, values, c=[each[0] for each in STYLES], zorder=3, clip_on=False),
+                  left.axvline(t, color=plotting.GREY, linewidth=1),
+                  right.imshow(paint(np.abs(values))[middle], vmin=0, vmax=0.9)]
+        right.set(title=f"{t:.0f} ms", xticks=[], yticks=[])
         yield fig
+        _ = [each.remove() for each in moving]
 
 
 # %% tags=["plumbing"]
 ALT = ("Film: after a pulse, magnetisation of grey matter, white matter and CSF recovers over nine seconds. The slice beside the "
        "curves brightens: white matter is brightest at first, then grey matter, at the end CSF.")
-plotting.show_animation(film(recovered, np.arange(400, 9001, 430), (0, 9000), "time after the pulse (ms)", 0.9), alt=ALT)
+plotting.show_animation(film(recovered, np.arange(400, 9001, 430), (0, 9000), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
-# White matter is first, because its $T_1$ is shortest. Between one and two seconds grey matter overtakes it, because it has more
-# hydrogen. CSF is last to arrive and ends as the brightest. The order turns over completely, in one and the same slice.
+# White matter leads, because its $T_1$ is shortest. After two seconds grey matter, with more hydrogen, overtakes it. CSF comes last and
+# ends as the brightest: the order has turned over completely.
 #
 # The second film begins with everything recovered, tips it sideways and lets it decay.
 
 # %% tags=["plumbing"]
 ALT = ("Film: sideways magnetisation of the three tissues decays over 300 milliseconds. Grey and white matter fade quickly; the "
        "slice darkens until only the CSF in the ventricles and around the brain still shines.")
-plotting.show_animation(film(remaining, np.arange(0, 301, 15), (0, 300), "time after the pulse (ms)", 0.9), alt=ALT)
+plotting.show_animation(film(remaining, np.arange(0, 301, 15), (0, 300), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
-# Everything fades, CSF hardly at all. Note the scales: decay takes tenths of a second, recovery takes seconds.
+# Everything fades, CSF hardly at all. Mind the scales: decay takes tenths of a second, recovery takes seconds.
 #
 # ## Two times to choose
 #
@@ -238,13 +229,14 @@ axes[1].text(te + 30, 0.5, "TE: measured here", color=plotting.GREY)
 axes[0].set(ylabel="along the field", ylim=(0, 1))
 axes[1].set(ylabel="sideways", xlabel="time (ms); thick lines are pulses", ylim=(0, 0.6))
 axes[0].legend(loc="upper right", fontsize=10)
-plotting.show(fig, alt="Three pulses, 1500 ms apart. Along the field, grey matter recovers to two thirds before the next pulse, "
+plotting.show(fig, alt="Three pulses, 1500 ms apart. Along the field, grey matter recovers to 72 % of its full height before the next pulse, "
               "CSF to less than a third; each pulse sets both to zero. Sideways, each pulse starts a decay from that height, "
               "and the signal is measured 150 ms later.")
 
 # %% [markdown]
 # Read one period. The upper curve climbs until the next pulse. What it has reached is tipped sideways, becomes the start of the
-# lower curve, and decays until TE. Multiply both and you have the **spin-echo** equation, for TE short against TR
+# lower curve, and decays until TE. (What is left sideways is wiped out before the next pulse.) Multiply both and you have the
+# **spin-echo** equation, for TE short against TR
 # ([Bernstein, King and Zhou 2004](https://doi.org/10.1016/B978-0-12-092861-3.X5000-6), section 14.3):
 #
 # $$S = M_0 \; \underbrace{\left(1 - e^{-\mathrm{TR} / T_1}\right)}_{\text{recovered}} \;
@@ -259,9 +251,9 @@ def spin_echo(tissue, tr, te):
 # %% [markdown]
 # <details><summary>Why "echo"?</summary>
 #
-# No magnet is perfectly even, and nuclei in a slightly stronger field turn faster. They soon point in all directions and
-# their signals cancel. A second pulse at TE/2 flips them, the fast ones are now behind, and at TE all meet again: an echo.
-# What is lost even then is $T_2$.
+# No magnet is perfectly even, and where the field is stronger, nuclei turn faster. Soon their signals cancel. A second pulse
+# at TE/2 flips them, so that the fast ones are behind, and at TE all meet again: an echo. What is lost even then is $T_2$ decay.
+# More, with pictures: [Questions and Answers in MRI](https://mriquestions.com/).
 #
 # </details>
 #
@@ -269,24 +261,29 @@ def spin_echo(tissue, tr, te):
 # > the films.
 
 # %% tags=["nbval-check-output"]
-settings = {"A: TR 520, TE 14": (520, 14), "B: TR 4500, TE 100": (4500, 100)}
-table = {name: [spin_echo(tissue, *times) for tissue in tissues] for name, times in settings.items()}
+table = {
+    "A: TR 520, TE 14": [spin_echo(tissue, 520, 14) for tissue in tissues],
+    "B: TR 4500, TE 100": [spin_echo(tissue, 4500, 100) for tissue in tissues],
+}
 pd.DataFrame(table, index=names).round(2)
 
+# %% [markdown]
+# Painted, and divided by the brightest tissue:
+
 # %%
-images = np.stack([paint(signals) / max(signals) for signals in table.values()])  # brightest tissue: 1
+images = np.stack([paint(signals) / max(signals) for signals in table.values()])
 
 # %% tags=["plumbing"]
-fig = plotting.image_grid(images[:, *middle], titles=list(table), columns=2)
+fig = plotting.image_grid(images[:, *middle], titles=list(table), window=(0, 1.05), columns=2)
 plotting.show(fig, alt="The slice painted with two settings. A: white matter bright, grey matter darker, CSF nearly black. "
               "B: CSF white, grey matter dark grey, white matter darker still.")
 
 # %% [markdown]
 # In A there was no time to recover: the short $T_1$ of white matter wins and CSF is dark. This is a **T1-weighted** image, T1 for
 # short. In B nearly all has recovered, and after 100 ms only CSF has kept its signal: a **T2-weighted** image. "Weighted",
-# because the other constants still take part. The scanner scales each image as it likes, as we did by dividing by the
-# brightest: **MR grey values have no unit**, unlike the Hounsfield units of [lesson 01](01_image_files.ipynb). What follows from that
-# fills [lesson 04](04_grey_values_and_leaks.ipynb).
+# because the other constants still take part. A scanner scales each image as it likes, as we just did: **MR grey values have no
+# unit**, unlike the Hounsfield units of [lesson 01](01_image_files.ipynb). [Lesson 04](04_grey_values_and_leaks.ipynb) deals with
+# the consequences.
 #
 # Diseased tissue often holds more water, so its $T_1$ and $T_2$ are longer: it shines in T2. But beside a ventricle, which
 # shines more, it is overlooked.
@@ -315,15 +312,14 @@ from coursekit import check
 check.exercise("02.1", best_repetition_time)
 
 # %% [markdown]
-# When it is right, call it with `range(100, 3001, 20)` and the tissues of our table. How far is setting A from it? All solutions
+# When it is right, call `best_repetition_time(range(100, 3001, 20), white, grey)`. How far is setting A from it? All solutions
 # stand [here](solutions/02_mr_simulation.ipynb).
 #
 # ## Making the fluid vanish
 #
 # **FLAIR** (fluid-attenuated inversion recovery, [Hajnal and others 1992](https://doi.org/10.1097/00004728-199211000-00001))
-# begins with a stronger pulse that turns the magnetisation upside down. From below it recovers *through zero*. After the **inversion
-# time** TI comes the usual pulse and echo. An image shows only the size of the signal, not its sign (Bernstein and others,
-# section 14.2):
+# begins with a stronger pulse that turns the magnetisation upside down. It recovers *through zero*. After the **inversion
+# time** TI come the usual pulse and echo. An image shows the size of the signal, not its sign (Bernstein and others, section 14.2):
 #
 # $$S = M_0 \; \left| 1 - 2 e^{-\mathrm{TI} / T_1} + e^{-\mathrm{TR} / T_1} \right| \; e^{-\mathrm{TE} / T_2}$$
 
@@ -335,38 +331,33 @@ def inversion_recovery(tissue, tr, te, ti):
 
 
 # %% [markdown]
-# > **Predict** In the next film TI grows from 0 to 4 s. Each tissue turns black once. In which order, and what shines when it is
-# > the turn of CSF?
+# In the next film TI grows to 4 s. Watch who turns black when.
 
 # %% tags=["plumbing"]
 ALT = ("Film: signal against inversion time, from negative through zero to positive. First white matter turns black in the slice, "
        "then grey matter, and near 2500 ms the CSF, while grey and white matter are bright.")
-times = [200, 320, 440, 560, 680, 800, 920, 1200, 1500, 1800, 2000, 2200, 2350, 2482, 2600, 2800, 3100, 3500, 4000]
+times = [200, 320, 440, 560, 680, 800, 920, 1200, 1500, 1800, 2000, 2200, 2350, 2481, 2600, 2800, 3100, 3500, 4000]
 plotting.show_animation(film(lambda tissue, ti: inversion_recovery(tissue, 9000, 20, ti), times, (0, 4000),
-                             "inversion time TI (ms); TR 9000, TE 20", 0.75), alt=ALT, milliseconds=300)
+                             "inversion time TI (ms); TR 9000, TE 20"), alt=ALT, milliseconds=300)
 
 # %% [markdown]
-# White matter first, then grey, and CSF last, near 2500 ms: the order of $T_1$. By then the other two have nearly recovered, so the fluid
-# is gone from an otherwise bright brain.
+# White matter first, then grey, and CSF last: the order of $T_1$. By then the other two have nearly recovered, so the fluid is
+# gone from a bright brain.
 #
-# Where exactly is the zero? If TR is very long, the last term is 0 and the bars hold $1 - 2e^{-\mathrm{TI}/T_1}$. That is
-# zero at $\mathrm{TI} = T_1 \ln 2$. Let us test it, and something else: what is left of the equation if $\mathrm{TI} = 0$?
+# Where exactly is the zero? If TR is very long, the last term is 0 and the bars hold $1 - 2e^{-\mathrm{TI}/T_1}$, which is
+# zero at $\mathrm{TI} = T_1 \ln 2$. We test that, and see what is left of the equation if $\mathrm{TI} = 0$.
 
 # %% tags=["nbval-check-output"]
-grey, white, csf = tissues
 for ti in (0.5 * csf.t1_ms, np.log(2) * csf.t1_ms, csf.t1_ms):
     print(f"TI {ti:4.0f} ms: CSF signal {inversion_recovery(csf, 1e9, 0, ti):6.3f}")
-same = np.isclose(abs(inversion_recovery(csf, 520, 14, 0)), spin_echo(csf, 520, 14))
-print("TI = 0 gives the spin echo:", same)
+size = abs(inversion_recovery(csf, 520, 14, 0))
+print("TI = 0 gives the spin echo:", np.isclose(size, spin_echo(csf, 520, 14)))
+print(f"zero for TR 9000 ms: TI {signal.nulling_time(csf.t1_ms, 9000):.0f} ms")
 
 # %% [markdown]
-# Zero in the second line, as it must be. And with $\mathrm{TI} = 0$ the equation is that of the spin echo: one function is enough for
-# all three images. With a real repetition time of 9 s the zero lies a little earlier, at
-
-# %% tags=["nbval-check-output"]
-print(f"{signal.nulling_time(csf.t1_ms, 9000):.0f} ms")
-
-# %% [markdown]
+# The second line is zero, as it must be. With $\mathrm{TI} = 0$ the equation becomes the spin echo's: one function is enough for
+# all three images. And if TR is 9 s, which is not so very long, the zero comes earlier, as in the film.
+#
 # **Exercise 02.2: the exact inversion time.** Find the TI at which a tissue gives no signal for *any* TR, and write it
 # as a function of $T_1$ and TR, in ms.
 #
@@ -387,20 +378,19 @@ def inversion_time(t1_ms, tr_ms):
 check.exercise("02.2", inversion_time)
 
 # %% [markdown]
-# Now all three images from one function. FLAIR also has a long TE, so that it is T2-weighted apart from the missing fluid.
+# Now all three images from one function. FLAIR also has a long TE: a T2-weighted image without the fluid.
 
 # %%
-def scan(tr=9000, te=120, ti=2482):
+def scan(tr=9000, te=120, ti=2481):
     """Image for any three times; the brightest tissue becomes 1."""
     signals = [abs(inversion_recovery(tissue, tr, te, ti)) for tissue in tissues]
     return paint(signals) / max(signals)
 
 
-images = np.stack([scan(520, 14, 0), scan(4500, 100, 0), scan(9000, 120, 2482)])
+images = np.stack([scan(520, 14, 0), scan(4500, 100, 0), scan(9000, 120, 2481)])
 
 # %% tags=["plumbing"]
-fig = plotting.image_grid(images[:, *middle], titles=["T1\nTR 520, TE 14, TI 0", "T2\nTR 4500, TE 100, TI 0",
-                                                       "FLAIR\nTR 9000, TE 120, TI 2482"], columns=3)
+fig = plotting.image_grid(images[:, *middle], titles=["T1", "T2", "FLAIR"], window=(0, 1.05), columns=3)
 plotting.show(fig, alt="The slice painted with three settings. T1: white matter bright, CSF dark. T2: CSF white. FLAIR: CSF "
               "black, grey matter a little brighter than white matter.")
 
@@ -413,7 +403,7 @@ import ipywidgets
 
 
 def show_scan(tr, te, ti):
-    fig = plotting.image_grid(scan(tr, te, ti)[None][:, *middle], columns=1)
+    fig = plotting.image_grid(scan(tr, te, ti)[None][:, *middle], window=(0, 1.05))
     plotting.show(fig, alt=f"The slice at TR {tr}, TE {te} and TI {ti} ms.")
 
 
@@ -430,14 +420,13 @@ _ = ipywidgets.interact(show_scan, tr=(200, 9000, 100), te=(10, 200, 5), ti=(0, 
 #
 # ### Step 1: bend the head
 #
-# All heads are the template, turned, scaled and smoothly bent at random. The method, and ranges like these, train networks
-# that work on any MR contrast ([Billot and others 2023](https://doi.org/10.1016/j.media.2023.102789)). A `Head` says for
-# each point of the scanner which point of the template is seen there.
+# All heads are the template, turned, scaled and smoothly bent at random, as in [SynthSeg](https://doi.org/10.1016/j.media.2023.102789).
+# A head says for each point in the scanner which point of the template is seen there.
 
 # %%
 generator = np.random.default_rng(2)
 heads = [anatomy.random_head(generator) for _ in range(3)]
-bent = [head.to_template(mm, mm, [12.0])[0] for head in heads]  # template points, in mm
+bent = [head.to_template(mm, mm, [12.0])[0] for head in heads]  # x, y, z in the template, mm
 
 # %% tags=["plumbing"]
 fig, axes = plt.subplots(1, 4, figsize=(8, 2.7))
@@ -451,55 +440,56 @@ plotting.show(fig, alt="The template slice under a straight grid, and the same s
               "gently bent and the brain has another size and outline.")
 
 # %% [markdown]
-# Follow the orange lines: on the template they are straight, 20 mm apart. In the heads they turn and bend, but never cross, so tissue is
-# stretched and never folded.
+# Follow the orange lines: on the template they are straight, 20 mm apart. In the heads they turn and bend, but two lines of a kind never
+# cross: tissue is stretched, never folded.
 #
 # ### Step 2: grow a tumour
 #
-# A **glioma** is a tumour of the brain's supporting cells. Its cells divide, and they wander into healthy tissue. A well-known model
-# writes both into one equation, named after Fisher and Kolmogorov ([Swanson and others
-# 2000](https://doi.org/10.1046/j.1365-2184.2000.00177.x)):
+# A **glioma** is a tumour of the brain's supporting cells. Its cells divide, and they wander into healthy tissue. The
+# **Fisher-Kolmogorov equation** holds both ([Swanson and others 2000](https://doi.org/10.1046/j.1365-2184.2000.00177.x)):
 #
 # $$\frac{\partial c}{\partial t} = \underbrace{\nabla \cdot (D \, \nabla c)}_{\text{wandering}} +
 # \underbrace{\rho \, c \, (1 - c)}_{\text{dividing}}$$
 #
 # Here $c$ is the density of tumour cells, as a share of the most that tissue can hold; $t$ is the time in days. The **motility** $D$ (mm² a day)
-# says how fast cells spread, the **proliferation** $\rho$ (per day) how fast they multiply. First along a line, 120 mm of one tissue,
-# with tumour at the left end.
+# says how fast cells spread, the **proliferation** $\rho$ (per day) how fast they multiply. We start on a line, 120 mm of one
+# tissue with tumour at its left end, and let it grow for 800 days.
 
 # %%
 from medlib.simulation import tumour
 
 D, rho = 0.13, 0.03  # a fast tumour in white matter
-cells = np.zeros(240, "float32")  # every 0.5 mm
-cells[:4] = 1
-profiles = [cells]
+line = np.full(240, D)  # one place every 0.5 mm
+cells = np.float32(np.arange(240) < 4)
+profiles = []
 for _ in range(8):
-    cells = tumour.grow(cells, np.full(240, D), proliferation_per_day=rho, spacing_mm=0.5, days=100)
+    cells = tumour.grow(cells, line, proliferation_per_day=rho, spacing_mm=0.5, days=100)
     profiles.append(cells)
 
 # %% tags=["plumbing"]
 position = np.arange(240) * 0.5
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
-for number, profile in enumerate(profiles[1:], start=1):
+for number, profile in enumerate(profiles, start=1):
     left.plot(position, profile, color=plt.cm.viridis(number / 9), linewidth=1.5)
-    if number in (1, 8):
-        left.text(np.interp(-0.5, -profile, position) + 2, 0.55, f"day {100 * number}", fontsize=10)
+left.text(0, 1.04, "day 100", fontsize=10)
+left.text(np.interp(-0.5, -profiles[-1], position), 1.04, "day 800", fontsize=10, ha="center")
 left.axhline(tumour.VISIBLE_CONCENTRATION, color=plotting.GREY, linestyle=":")
-left.set(xlabel="position (mm)", ylabel="density of tumour cells c")
+left.set(xlabel="position (mm)", ylabel="density of tumour cells c", ylim=(-0.03, 1.15))
 days = np.arange(100, 801, 100)
-fronts = [np.interp(-0.16, -profile, position) for profile in profiles[1:]]
+fronts = [np.interp(-0.16, -profile, position) for profile in profiles]
 right.plot(days, fronts, "o", label="front (c = 0.16)")
-right.plot(days, fronts[0] + 2 * np.sqrt(D * rho) * (days - 100), color=plotting.VERMILION, label=r"$2\sqrt{D\rho}$")
+theory = fronts[0] + 2 * np.sqrt(D * rho) * (days - 100)
+right.plot(days, theory, color=plotting.VERMILION, label=r"speed $2\sqrt{D\rho}$")
 right.set(xlabel="day", ylabel="front (mm)")
 right.legend(fontsize=10)
 plotting.show(fig, alt="Left: density of tumour cells along a line on day 100, 200 and so on to 800. The curves have one shape and "
               "equal distances. Right: the front against the day, nearly on the straight line of the predicted speed.")
 
 # %% [markdown]
-# The tumour becomes a **travelling wave**: one shape, moving at a steady speed. Theory says that the speed tends to
-# $2\sqrt{D\rho}$, slowly and from below (Swanson and others 2000). Below is the speed of the last 100 days beside the
-# theory, in mm a day.
+# The tumour becomes a **travelling wave**: one shape, moving at a steady speed. The dotted line, $c = 0.16$, is the least that an MR image
+# shows ([Swanson and others 2008](https://doi.org/10.1038/sj.bjc.6604125)); where a curve crosses it is the front. Theory says
+# that its speed tends to $2\sqrt{D\rho}$ ([Fisher 1937](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x)). In the last 100 days,
+# in mm a day:
 
 # %% tags=["nbval-check-output"]
 print(f"measured {(fronts[-1] - fronts[-2]) / 100:.3f}, theory {2 * np.sqrt(D * rho):.3f}")
@@ -509,154 +499,175 @@ print(f"measured {(fronts[-1] - fronts[-2]) / 100:.3f}, theory {2 * np.sqrt(D * 
 #
 # <details><summary>Answer</summary>
 #
-# By the square root: $\sqrt{10}$, about three times slower, not ten. So a tumour grows along white matter and is held up
-# by grey. CSF has no motility at all: it is a wall.
+# By the square root: $\sqrt{10}$, about three times, not ten. So a tumour is held up by grey matter. In CSF $D = 0$: it is a
+# wall.
 #
 # </details>
 #
-# Now in three dimensions, in head 1: motility from its tissue maps, a few cells in the white matter beside a ventricle, and a frame every 15
-# days. The line encloses what an MR image shows, $c \ge 0.16$ ([Swanson and others
-# 2008](https://doi.org/10.1038/sj.bjc.6604125)).
+# Now in three dimensions, in head 1. We cut a box of tissue maps beside a ventricle (`around`) and plant a small ball of tumour in its
+# middle (`cells`). Motility follows from the tissue.
 
-# %%
+# %% tags=["plumbing"]
 head = heads[0]
 centre_mm = head.from_template(np.array([[-27.0, -22.0, 24.0]]))[0]
-spacing = field_mm / image_size
 columns, rows = (np.abs(mm - centre_mm[axis]) < 42 for axis in (0, 1))
 heights = centre_mm[2] + np.arange(-26, 26.1, spacing)
 around = template.sample(head.to_template(mm[columns], mm[rows], heights))
-motility = tumour.motility_map(around[..., 1], around[..., 2], around[..., 3], white_mm2_per_day=D)
+layer = len(heights) // 2
+box = anatomy.scanner_grid(mm[columns], mm[rows], heights)
+cells = 0.8 * np.float32(np.linalg.norm(box - np.float32(centre_mm), axis=-1) < 3.5)
 
 # %%
-layer = len(heights) // 2
-cells = np.zeros(motility.shape, "float32")
-cells[layer, rows.sum() // 2, columns.sum() // 2] = 0.8
-stages = []
-for _ in range(22):
+grey_map, white_map, brain_map = around[..., 1], around[..., 2], around[..., 3]
+motility = tumour.motility_map(grey_map, white_map, brain_map, white_mm2_per_day=D)
+stages = [cells]
+for _ in range(18):
     cells = tumour.grow(cells, motility, proliferation_per_day=rho, spacing_mm=spacing, days=15)
     stages.append(cells)
 
 # %% tags=["plumbing"]
 def growth():
-    """Yield a figure for every stage from the sixth on."""
+    """Yield a figure for every stage."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.9), width_ratios=(1, 1.3))
-    days = 15 * np.arange(1, len(stages) + 1)
+    days = 15 * np.arange(len(stages))
     radius = [(3 / 4 / np.pi * (stage >= 0.16).sum()) ** (1 / 3) * spacing for stage in stages]
     slice_ = paint([0.45, 0.3, 1], fractions_of(around[layer]))
     right.plot(days, radius, color=plotting.GREY)
     (dot,) = right.plot([0], [0], "o", color=plotting.ORANGE)
-    right.set(xlabel="day", ylabel="radius of an equal ball (mm)")
-    for number in range(5, len(stages)):
+    right.set(xlabel="day", ylabel="radius (mm)")
+    for number in range(len(stages)):
         left.clear()
         left.imshow(slice_, vmin=0, vmax=1)
         density = np.ma.masked_less(stages[number][layer], 0.03)
-        left.imshow(density, cmap="inferno", vmin=0, vmax=1, alpha=0.6)
-        plotting.outline(left, stages[number][layer] >= 0.16)
+        left.imshow(density, cmap="YlOrRd", vmin=0, vmax=1, alpha=0.75)
+        plotting.outline(left, stages[number][layer] >= 0.16, colour=plotting.SKY)
         left.set_title(f"day {days[number]}", fontsize=11)
         left.set_axis_off()
         dot.set_data([days[number]], [radius[number]])
         yield fig
 
 
-ALT = ("Film: a tumour grows in white matter beside a ventricle. It spreads along the white matter, is slowed by the grey "
-       "matter and stopped by the fluid. Its radius grows nearly along a straight line.")
+# %% tags=["plumbing"]
+ALT = ("Film: density of tumour cells over a slice. A small ball beside a ventricle grows, cannot enter the fluid, creeps around "
+       "it, and is held up by grey matter. Its radius grows nearly along a straight line.")
 plotting.show_animation(growth(), alt=ALT)
 
 # %% [markdown]
-# It began as a ball. It cannot enter the ventricle and flattens against it, and it becomes longer where white matter leads. After
-# a slow start the radius grows by equal steps: the wave again.
+# The line encloses what an MR image shows. The ball cannot enter the ventricle, creeps around its end, and is dented where
+# grey matter holds it up. Its radius (that of a ball of the same volume) soon grows by equal steps: the wave again.
 #
-# simbrain's `random_tumour` does the same in a coarser box and then lets the tumour **push**: tissue around it is moved aside. We use it for our
-# patient.
+# simbrain's `random_tumour` does the same in a coarser box, and then lets the tumour **push** the tissue around it aside.
 
 # %%
-grown = tumour.random_tumour(head, anatomy.load_template(2), centre_mm=centre_mm, radius_mm=17.0, grade=4, rng=generator)
-places = head.to_template(mm, mm, [centre_mm[2]])[0]
-maps = template.sample(places)
-fractions = fractions_of(maps)  # without the tumour
+grown = tumour.random_tumour(
+    head, anatomy.load_template(2), centre_mm=centre_mm, radius_mm=17.0, grade=4, rng=generator
+)
 
-# %%
+# %% [markdown]
+# We look up the slice through its centre: `still`, the shares of tissue without the tumour; `pushed`, the same after the push; and
+# `density`, the tumour cells $c$ in each pixel.
+
+# %% tags=["plumbing"]
+maps = template.sample(head.to_template(mm, mm, [centre_mm[2]])[0])
+still = fractions_of(maps)
 rows, columns = grown.covers(1, mm), grown.covers(2, mm)
-scanner = anatomy.scanner_grid(mm[columns], mm[rows], centre_mm[2:])[0]
-before, inside = grown.undo(scanner)  # where each pixel's tissue was, and its tumour cells
+before, inside = grown.undo(anatomy.scanner_grid(mm[columns], mm[rows], centre_mm[2:])[0])
 maps[rows, columns, :3] = template.sample(head.place(before))[..., :3]
 pushed, density = fractions_of(maps), np.zeros((image_size, image_size))
 density[rows, columns] = inside
 
 # %% [markdown]
-# The density of cells decides what a pixel becomes. Where there are few cells, tissue swells with water: **oedema**. Where there are many it is
-# tumour. In the most malignant tumours (**grade** 4) the crowded core dies: **necrosis**.
+# The density decides what a pixel becomes. Where there are few tumour cells, tissue swells with water: **oedema**. Where there
+# are many, it is tumour. (In simbrain's worst tumours the most crowded part dies; we leave that out.)
 
 # %%
 def with_tumour(fractions, c):
-    """Tissue shares in the order grey, white, CSF, tumour, necrosis, oedema."""
-    ill = np.clip(c / 0.16 - 0.5, 0, 1) * (fractions[0] + fractions[1])  # taken from grey and white
-    core, dead = np.clip((c - 0.45) / 0.35, 0, 1), np.clip((c - 0.93) / 0.05, 0, 1)
-    healthy = np.stack([*(fractions[:2] * (1 - np.clip(c / 0.16 - 0.5, 0, 1))), fractions[2]])
-    return np.concatenate([healthy, ill * np.stack([core * (1 - dead), core * dead, 1 - core])])
+    """Shares of grey matter, white matter, CSF, tumour and oedema."""
+    grey, white, csf = fractions
+    ill = np.clip(c / 0.16 - 0.5, 0, 1)  # 0 below c = 0.08, 1 above 0.24
+    core = np.clip((c - 0.45) / 0.35, 0, 1)  # 0 below c = 0.45, 1 above 0.8
+    healthy, lesion = 1 - ill, ill * (grey + white)
+    return np.stack([healthy * grey, healthy * white, csf, lesion * core, lesion * (1 - core)])
 
 
-# %%
+# %% tags=["nbval-check-output"]
 tissue = with_tumour(pushed, density)
+print(tissue.shape, "sums in the brain:", np.unique(tissue.sum(axis=0).round(3)))
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 3, figsize=(8, 3.4))
-for ax, shares, title in zip(axes, (fractions, pushed), ("without tumour", "pushed aside"), strict=False):
-    ax.imshow(paint([0.6, 1, 0.15], shares), vmin=0, vmax=1)
+fig, axes = plt.subplots(1, 3, figsize=(8, 3.6))
+for ax, shares, title in zip(axes, (still, pushed), ("without the tumour", "pushed aside"), strict=False):
+    ax.imshow(paint([0.6, 1, 0.15], shares)[middle], vmin=0, vmax=1)
     ax.set_title(title)
-plotting.outline(axes[1], density >= 0.16)
-colours = [(0.55, 0.55, 0.55), (0.85, 0.85, 0.85), (0.1, 0.1, 0.1), (0.84, 0.37, 0), (0.35, 0.1, 0.3), (0.34, 0.71, 0.91)]
-axes[2].imshow(np.clip(np.tensordot(np.moveaxis(tissue, 0, -1), np.array(colours), axes=1), 0, 1))
+plotting.outline(axes[1], density[middle] >= 0.16)
+colours = np.array([(0.55, 0.55, 0.55), (0.85, 0.85, 0.85), (0.1, 0.1, 0.1), (0.84, 0.37, 0), (0.34, 0.71, 0.91)])
+axes[2].imshow(np.clip(np.moveaxis(tissue, 0, -1) @ colours, 0, 1)[middle])
 axes[2].set_title("what it is made of")
-for name, colour in zip(("oedema", "tumour", "necrosis"), (colours[5], colours[3], colours[4]), strict=True):
+for name, colour in (("tumour", plotting.VERMILION), ("oedema", plotting.SKY)):
     axes[2].plot([], [], "s", color=colour, label=name)
-axes[2].legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncol=3, fontsize=9, handletextpad=0, columnspacing=0.5)
+axes[2].legend(loc="lower right", fontsize=9, labelcolor="white", handletextpad=0.1, borderpad=0.1)
 for ax in axes:
     ax.set_axis_off()
-plotting.show(fig, alt="Head 1 without a tumour; then with the tissue pushed aside, so that the ventricle is dented; then in "
-              "colours: a dark necrotic core, an orange rim of tumour, and blue oedema around it.")
+plotting.show(fig, alt="Head 1 without the tumour; then with the tissue pushed aside, so that the ventricle is dented; then in "
+              "colours: an orange core of tumour in a ring of blue oedema.")
 
 # %% [markdown]
-# Compare the ventricle in the first two pictures: the tumour dents it. **The mask**, the answer that a network shall
-# learn, is exact: $c \ge 0.16$ in solid tissue. Nobody had to draw it.
+# Compare the ventricle beside the tumour in the first two pictures: it is pushed flat. The outline is the **mask**, the answer that a
+# network shall learn: $c \ge 0.16$. It is exact, and nobody had to draw it.
 #
 # ### Step 3: contrast
 #
-# Every tissue, ill or healthy, has its $M_0$, $T_1$ and $T_2$. The equations give it a brightness. simbrain knows four hospitals, **sites**, each
-# with its own times, and adds a little chance from patient to patient.
+# Every tissue, ill or healthy, has its $M_0$, $T_1$ and $T_2$, so the equations give it a brightness. simbrain knows four hospitals,
+# or **sites**, each with its own TR, TE and TI, and scales each image as a scanner would.
 
 # %% tags=["nbval-check-output"]
 from medlib.simulation import scanner
 
-times, brightness = scanner.random_scan(scanner.SITES[0], np.random.default_rng(1))
-pd.DataFrame(brightness[:, :6], index=["T1", "T2", "FLAIR"], columns=signal.TISSUE_NAMES[:6]).round(2)
+site = scanner.SITES[0]
+times, brightness = scanner.random_scan(site, np.random.default_rng(1))
+brightness = pd.DataFrame(brightness, index=["T1", "T2", "FLAIR"], columns=signal.TISSUE_NAMES)
+brightness = brightness[["grey", "white", "csf", "tumour", "oedema"]]
+brightness.round(2)
 
 # %%
-clean = np.stack([paint(row[:6], tissue) for row in brightness])
+clean = np.stack([paint(row, tissue) for row in brightness.to_numpy()])
+
+# %% tags=["plumbing"]
+fig = plotting.image_grid(clean[:, *middle], titles=["T1", "T2", "FLAIR"], window=(0, 0.9), columns=3)
+plotting.show(fig, alt="The patient without scanner faults. T1: the tumour is a little darker than white matter. T2: grey, beside "
+              "white ventricles. FLAIR: by far the brightest, beside black ventricles.")
 
 # %% [markdown]
-# Read the last row: in FLAIR everything ill is brighter than everything healthy, and CSF is nearly 0. That is why
-# radiologists look there first.
+# Read the table by rows. In T2 the tumour is brighter than healthy brain, and CSF much brighter still. In FLAIR tumour and oedema
+# are brightest, and CSF is nearly 0.
 #
 # ### Step 4: the faults of a scanner
 #
-# A scanner blurs. Its antenna hears some places better than others: the **bias field**, a slow change of brightness. And it adds
-# **noise**.
+# A scanner blurs. Its antenna hears some places better than others: the **bias field**, a slow change of brightness that multiplies
+# the image. And it adds **noise**.
 
 # %%
 from scipy import ndimage
 
-site, generator = scanner.SITES[0], np.random.default_rng(3)
-flair = clean[2]
-blurred = ndimage.gaussian_filter(flair, site.blur_mm / spacing)
-biased = blurred * scanner.bias_field((1, image_size, image_size, 1), site.bias, generator)[0, ..., 0]
+generator = np.random.default_rng(8)
+blurred = ndimage.gaussian_filter(clean[2], site.blur_mm / spacing)
+field = scanner.bias_field((1, image_size, image_size, 1), site.bias, generator)[0, ..., 0]
+biased = blurred * field
 noisy = scanner.add_rician_noise(biased, site.noise, generator)
 
 # %% tags=["plumbing"]
-fig = plotting.image_grid(np.stack([flair, blurred, biased, noisy]), titles=["clean", "blurred", "bias field", "noise"],
-                          window=(0, 0.9), columns=4)
-plotting.show(fig, alt="FLAIR of the patient in four stages: clean; slightly blurred; brighter on one side than on the other; and "
-              "noisy, with grey noise in the air around the head too.")
+fig, axes = plt.subplots(1, 4, figsize=(8, 3.1))
+for ax, picture, title in zip(axes, (blurred, field, biased, noisy), ("blurred", "bias field", "multiplied", "noise"),
+                              strict=True):
+    limits = {"cmap": "RdBu_r", "vmin": 0.6, "vmax": 1.4} if picture is field else {"vmin": 0, "vmax": 0.8}
+    shown = ax.imshow(picture[middle], **limits)
+    ax.set_title(title)
+    ax.set_axis_off()
+    if picture is field:
+        fig.colorbar(shown, ax=ax, orientation="horizontal", ticks=(0.6, 1, 1.4), pad=0.02)
+fig.supxlabel("images: window 0 (black) to 0.8 (white)", fontsize=10, color=plotting.GREY)
+plotting.show(fig, alt="FLAIR of the patient blurred; a bias field, below 1 in one part of the head and above 1 in another; their "
+              "product; and the product with noise, also in the air around the head.")
 
 # %% [markdown]
 # Noise is the interesting one. The receiver measures two numbers, the **real** and the **imaginary** part of the signal, and each gets
@@ -664,19 +675,36 @@ plotting.show(fig, alt="FLAIR of the patient in four stages: clean; slightly blu
 # \text{imaginary}^2}$. Its values follow the **Rician** distribution ([Gudbjartsson and Patz
 # 1995](https://doi.org/10.1002/mrm.1910340618)).
 #
-# > **Predict** In the air around the head there is no signal at all, and the noise has mean 0. What is the mean of the *image* there:
+# > **Predict** In the air around the head there is no signal, and the noise has mean 0. What is the mean of the *image* there:
 # > 0, $\sigma$, or something else?
 
 # %% tags=["nbval-check-output"]
-air = noisy[blurred < 1e-6]
-print(f"mean of the air: {air.mean() / site.noise:.2f} sigma; least value {air.min() / site.noise:.2f} sigma")
+air = scanner.add_rician_noise(np.zeros((1000, 1000)), site.noise, generator)
+print(f"mean of air: {air.mean() / site.noise:.2f} sigma")
+
+# %% tags=["plumbing"]
+fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.3), width_ratios=(1, 1.2))
+cloud = generator.normal(0, 1, (2, 20_000))
+for true, name, colour in ((0, "air", plotting.BLUE), (5, "tissue", plotting.VERMILION)):
+    left.plot(cloud[0, :400] + true, cloud[1, :400], ".", color=colour, markersize=3, alpha=0.6)
+    right.hist(np.hypot(cloud[0] + true, cloud[1]), 60, density=True, color=colour, alpha=0.6, label=name)
+left.plot([0, 1.1], [0, 1.6], color=plotting.BLACK)
+left.text(-0.2, 2.9, "length", fontsize=10)
+left.set(xlabel=r"real part ($\sigma$)", ylabel=r"imaginary part ($\sigma$)", aspect="equal")
+right.axvline(np.sqrt(np.pi / 2), color=plotting.BLACK, linestyle=":")
+right.set(xlabel=r"grey value ($\sigma$)", ylabel="share per $\\sigma$")
+right.legend(fontsize=10)
+plotting.show(fig, alt="Left: noisy measurements as dots in the plane of real and imaginary part, around 0 for air and around 5 for "
+              "tissue. Right: histograms of their distance from 0. Tissue has a bell around 5. Air has a skewed hill that begins at "
+              "0, with its mean at 1.25.")
 
 # %% [markdown]
-# A length is never negative, so noise cannot average out. In air the mean is $\sigma\sqrt{\pi/2} \approx 1.25\,\sigma$. So even
-# perfectly silent CSF is not black, and averaging many such images does not make it so.
+# Left, each dot is a pixel; the black line is the length of one. A length is never negative, so noise in air cannot cancel: its mean is
+# $\sigma\sqrt{\pi/2} \approx 1.25\,\sigma$, the dotted line. So even silent CSF is not black in FLAIR, and averaging images
+# does not make it so. In bright tissue the noise is nearly Gaussian.
 #
-# simbrain ends by setting everything outside the brain to 0 and rounding to 256 grey levels. It also scatters two kinds of harmless detail,
-# which we left out: small bright spots in the white matter, more with age, and dark vessels.
+# simbrain then sets everything outside the brain to 0 and rounds to 256 grey levels. It also scatters small bright spots in the
+# white matter, more of them with age, and dark vessels, with and without a tumour. We left them out.
 #
 # **Exercise 02.3: measure the noise.** An unknown scanner sends you an image. Write a function that gets the grey values of its
 # *air* and returns $\sigma$, the noise of the real and the imaginary part.
@@ -701,12 +729,12 @@ check.exercise("02.3", noise_level)
 # ## Does FLAIR keep its promise?
 #
 # FLAIR was made so that fluid does not outshine disease. Is that still true after blur, bias field and noise, and for tumours of all
-# grades and sizes? We make 80 new virtual patients, half of them with a tumour, one slice each. In every slice with
-# a tumour, we divide its mean brightness by that of the fluid. Fluid is the darkest twentieth of the rest of the brain in *T1*, so
-# that T2 and FLAIR have no say in it.
+# sizes? We make new virtual patients, one slice each, half of them with a tumour, and divide the tumour's mean brightness by that of
+# the fluid. Fluid is the darkest twentieth of the rest of the brain in *T1*, so T2 and FLAIR have no say in it.
 
 # %%
-virtual = simulate_cohort(n_subjects, slices_per_subject=1, image_size=image_size, seed=seed + 1000)
+new = {"slices_per_subject": 1, "image_size": image_size, "seed": 20302 + seed}
+virtual = simulate_cohort(n_subjects, **new)
 ratios = []
 for image, mask in zip(virtual.images / 255, virtual.masks, strict=True):
     if mask.any():
@@ -716,19 +744,23 @@ for image, mask in zip(virtual.images / 255, virtual.masks, strict=True):
 
 # %% tags=["plumbing"]
 from coursekit import ledger
+from medlib.evaluation.statistics import wilson_interval
 
 ratios = np.array(ratios)
-ledger.record("02/tumour_to_fluid_t2", ratios[:, 1].mean(), parameters, limits=(0, 10), chance=1)
-ledger.record("02/tumour_to_fluid_flair", ratios[:, 2].mean(), parameters, limits=(0, 10), chance=1)
+ledger.record("02/tumour_to_fluid_t2", ratios[:, 1].mean(), parameters, chance=1)
+ledger.record("02/tumour_to_fluid_flair", ratios[:, 2].mean(), parameters, chance=1)
+n, brighter = len(ratios), (ratios > 1).sum(axis=0)
+bounds = [wilson_interval(int(count), n) for count in brighter]
 ledger.say(
-    "Brightness of tumour, fluid = 1, mean of {n} tumours: **T2 {tumour_to_fluid_t2:.2f}, FLAIR {tumour_to_fluid_flair:.2f}**. The "
-    "tumour is the brighter one in {t2} of {n} slices in T2, and in {flair} of {n} in FLAIR.",
-    n=len(ratios), t2=int((ratios[:, 1] > 1).sum()), flair=int((ratios[:, 2] > 1).sum()),
+    "Brightness of the tumour, fluid = 1, mean of {n} patients: **T2 {tumour_to_fluid_t2:.2f}, FLAIR "
+    "{tumour_to_fluid_flair:.2f}**. The tumour is the brighter one in {t2} of {n} patients in T2 (95 % interval "
+    "{a.low:.0%} to {a.high:.0%}) and in {flair} of {n} in FLAIR ({b.low:.0%} to {b.high:.0%}).",
+    n=n, t2=brighter[1], flair=brighter[2], a=bounds[1], b=bounds[2],
 )
 
 # %% [markdown]
-# The *band* behind a recorded number says where it should fall for other virtual patients: it is a 99 % prediction interval from ten seeds.
-# If a change to the course moves the number out of it, the course's tests fail.
+# In T2 the fluid wins, in FLAIR the tumour: in the simulation. In real scans, CSF that flows may stay bright. (The *band* behind a
+# recorded number says where it should fall for other virtual patients: a 99 % prediction interval from ten runs.)
 #
 # Back to the first patient, with the mask drawn in.
 
@@ -742,19 +774,17 @@ plotting.show(fig, alt="The first patient again, with the outline of the tumour 
 # %% [markdown]
 # ## What simbrain cannot show
 #
-# Look at six patients without a tumour.
-
-# %%
-healthy = np.flatnonzero(cohort.table["tumour_diameter_mm"] == 0)[:6]
+# Look at six patients without a tumour, in T1.
 
 # %% tags=["plumbing"]
+healthy = np.flatnonzero(cohort.table["tumour_diameter_mm"] == 0)[:6]
 fig = plotting.image_grid(cohort.images[healthy, ..., 0] / 255, window=(0, 0.9), columns=6)
 plotting.show(fig, alt="T1 images of six virtual patients without a tumour. Sizes, tilts and heights differ, but folds and "
               "ventricles have the same shapes, and left and right mirror each other.")
 
 # %% [markdown]
-# Sizes, tilts, heights and brightness differ. But it is one brain, six times: the same folds, blurred by averaging, and left and right
-# mirror each other. Nobody has had a stroke, an operation or moved in the scanner. Each data set of the course has a card that
+# Sizes, tilts, heights and brightness differ. But it is one brain, six times: the same folds, blurred by averaging, left and right
+# as mirror images. Nobody has had a stroke or an operation, or has moved in the scanner. Each data set of the course has a card that
 # says such things. This is the end of simbrain's:
 
 # %% tags=["nbval-check-output"]
@@ -766,7 +796,7 @@ card = datasets.info("simbrain").card
 Markdown(card[card.index("**It can show**"):])
 
 # %% [markdown]
-# So: a method that fails here deserves a second look, and a method that works here *can* work. Neither says what happens in a
+# So a method that works here *can* work, and one that fails here deserves a second look. Neither says what happens in a
 # hospital. Nothing here is a medical device.
 #
 # **In this lesson we**
@@ -782,23 +812,24 @@ Markdown(card[card.index("**It can show**"):])
 #
 # **References**
 #
-# - M. A. Bernstein, K. F. King, X. J. Zhou: [*Handbook of MRI Pulse Sequences*](https://doi.org/10.1016/B978-0-12-092861-3.X5000-6),
-#   Elsevier 2004.
-# - B. Billot and others: [SynthSeg](https://doi.org/10.1016/j.media.2023.102789), *Medical Image Analysis* 86 (2023) 102789.
-# - F. Bloch: [Nuclear induction](https://doi.org/10.1103/PhysRev.70.460), *Physical Review* 70 (1946) 460-474.
+# - M. A. Bernstein, K. F. King, X. J. Zhou: [*Handbook of MRI Pulse Sequences*](https://doi.org/10.1016/B978-0-12-092861-3.X5000-6), 2004.
+# - B. Billot and others: [SynthSeg](https://doi.org/10.1016/j.media.2023.102789), *Medical Image Analysis* 2023.
+# - F. Bloch: [Nuclear induction](https://doi.org/10.1103/PhysRev.70.460), *Physical Review* 1946.
+# - R. A. Fisher: [The wave of advance of advantageous genes](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x), *Annals of
+#   Eugenics* 1937.
 # - V. Fonov and others: [Unbiased average age-appropriate atlases for pediatric
-#   studies](https://doi.org/10.1016/j.neuroimage.2010.07.033), *NeuroImage* 54 (2011) 313-327.
+#   studies](https://doi.org/10.1016/j.neuroimage.2010.07.033), *NeuroImage* 2011.
 # - H. Gudbjartsson, S. Patz: [The Rician distribution of noisy MRI data](https://doi.org/10.1002/mrm.1910340618), *Magnetic
-#   Resonance in Medicine* 34 (1995) 910-914.
-# - J. V. Hajnal and others: [Use of fluid attenuated inversion recovery (FLAIR) pulse sequences in MRI of the
-#   brain](https://doi.org/10.1097/00004728-199211000-00001), *Journal of Computer Assisted Tomography* 16 (1992) 841-844.
+#   Resonance in Medicine* 1995.
+# - J. V. Hajnal and others: [Use of FLAIR pulse sequences in MRI of the
+#   brain](https://doi.org/10.1097/00004728-199211000-00001), *Journal of Computer Assisted Tomography* 1992.
 # - W. D. Rooney and others: [Magnetic field and tissue dependencies of human brain longitudinal ¹H₂O relaxation in
-#   vivo](https://doi.org/10.1002/mrm.21122), *Magnetic Resonance in Medicine* 57 (2007) 308-318.
+#   vivo](https://doi.org/10.1002/mrm.21122), *Magnetic Resonance in Medicine* 2007.
 # - G. J. Stanisz and others: [T1, T2 relaxation and magnetization transfer in tissue at
-#   3T](https://doi.org/10.1002/mrm.20605), *Magnetic Resonance in Medicine* 54 (2005) 507-512.
+#   3T](https://doi.org/10.1002/mrm.20605), *Magnetic Resonance in Medicine* 2005.
 # - K. R. Swanson, E. C. Alvord, J. D. Murray: [A quantitative model for differential motility of gliomas in grey and white
-#   matter](https://doi.org/10.1046/j.1365-2184.2000.00177.x), *Cell Proliferation* 33 (2000) 317-329.
+#   matter](https://doi.org/10.1046/j.1365-2184.2000.00177.x), *Cell Proliferation* 2000.
 # - K. R. Swanson, R. C. Rostomily, E. C. Alvord: [A mathematical modelling tool for predicting survival of individual patients
-#   following resection of glioblastoma](https://doi.org/10.1038/sj.bjc.6604125), *British Journal of Cancer* 98 (2008) 113-119.
+#   following resection of glioblastoma](https://doi.org/10.1038/sj.bjc.6604125), *British Journal of Cancer* 2008.
 # - Template: ICBM 2009a, copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute,
 #   McGill University ([licence](https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/)).

@@ -23,8 +23,12 @@ def best(times, white, grey, te=14):
 
 WRONG = {
     "position": ("02.1", lambda t, w, g: int(np.argmax(ahead(t, w, g))), "position in the list"),
-    "difference": ("02.1", lambda t, w, g: ahead(t, w, g).max(), "is the difference of the signals"),
-    "no sign": ("02.1", lambda t, w, g: t[int(np.argmax(abs(ahead(t, w, g))))], "sign of the diff"),
+    "difference": (
+        "02.1",
+        lambda t, w, g: ahead(t, w, g).max(),
+        "is a difference of signals",
+    ),
+    "no sign": ("02.1", lambda t, w, g: t[int(np.argmax(abs(ahead(t, w, g))))], "mind the sign"),
     "wrong way": ("02.1", lambda t, w, g: t[int(np.argmin(ahead(t, w, g)))], "grey matter"),
     "longest": ("02.1", lambda t, w, g: t[-1], "the longest time"),
     "all": ("02.1", lambda t, w, g: ahead(t, w, g), "not a list"),
