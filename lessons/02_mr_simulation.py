@@ -37,6 +37,8 @@ n_subjects = 80  # virtual patients measured at the end
 seed = 0  # of those patients
 
 # %% tags=["plumbing"]
+import matplotlib.pyplot as plt
+
 parameters = {"image_size": image_size, "n_subjects": n_subjects, "seed": seed}
 
 # %% [markdown]
@@ -74,7 +76,7 @@ plotting.show(fig, alt="One brain slice three times. The ventricles in the middl
 #
 # The [MNI template](https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/) is an average of 152 aligned brains
 # ([Fonov and others 2011](https://doi.org/10.1016/j.neuroimage.2010.07.033)). It says how much of each place is **grey matter**
-# (nerve cells, mostly in the folded rim) and how much **white matter** (the fibres between them). The rest is CSF. We cut one
+# (nerve cells, mostly in the folded rim) and how much **white matter** (the fibres that connect them). The rest is CSF. We cut one
 # horizontal slice, 208 mm wide. `mm` says where its columns lie, from the patient's right to the left, and its rows, from front to
 # back; 0 is the middle of the head.
 
@@ -163,11 +165,10 @@ def remaining(tissue, t):
 # > recovered so far. Which tissue is brightest at the start, and which at the end?
 
 # %% tags=["plumbing"]
-import matplotlib.pyplot as plt
 STYLES = [(plotting.BLUE, "-"), (plotting.VERMILION, "--"), (plotting.GREEN, "-.")]
 
 
-def film(curve, times, axis, label):
+def film(curve, times, axis, label, white=0.9):
     """Yield a figure for each time: one curve a tissue, and the slice painted with its values."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.8), width_ratios=(1.5, 1))
     for tissue, name, (colour, style) in zip(tissues, names, STYLES, strict=True):
@@ -179,9 +180,10 @@ def film(curve, times, axis, label):
         values = [curve(tissue, t) for tissue in tissues]
         moving = [left.scatter([t] * 3, values, c=[each[0] for each in STYLES], zorder=3, clip_on=False),
                   left.axvline(t, color=plotting.GREY, linewidth=1),
-                  right.imshow(paint(np.abs(values))[middle], vmin=0, vmax=0.9)]
-        right.set(title=f"{t:.0f} ms", xticks=[], yticks=[])
+                  right.imshow(paint(np.abs(values))[middle], vmin=0, vmax=white)]
+        right.set(title=f"{t:.0f} ms", xticks=[], yticks=[], xlabel=f"black 0, white {white}")
         yield fig
+        fig.set_layout_engine("none")  # it stays as it is: faster
         _ = [each.remove() for each in moving]
 
 
@@ -257,8 +259,7 @@ def spin_echo(tissue, tr, te):
 #
 # </details>
 #
-# > **Predict** Setting A: TR 520 ms, TE 14 ms. Setting B: TR 4500 ms, TE 100 ms. Which tissue is brightest in A, which in B? Use
-# > the films.
+# > **Predict** Setting A: TR 520 ms, TE 14 ms. Setting B: TR 4500 ms, TE 100 ms. Which tissue is brightest in A, which in B?
 
 # %% tags=["nbval-check-output"]
 table = {
@@ -275,11 +276,11 @@ images = np.stack([paint(signals) / max(signals) for signals in table.values()])
 
 # %% tags=["plumbing"]
 fig = plotting.image_grid(images[:, *middle], titles=list(table), window=(0, 1.05), columns=2)
-plotting.show(fig, alt="The slice painted with two settings. A: white matter bright, grey matter darker, CSF nearly black. "
+plotting.show(fig, alt="The slice painted with two settings. A: white matter bright, grey matter darker, CSF dark. "
               "B: CSF white, grey matter dark grey, white matter darker still.")
 
 # %% [markdown]
-# In A there was no time to recover: the short $T_1$ of white matter wins and CSF is dark. This is a **T1-weighted** image, T1 for
+# In A there was little time to recover: the short $T_1$ of white matter wins and CSF is dark. This is a **T1-weighted** image, T1 for
 # short. In B nearly all has recovered, and after 100 ms only CSF has kept its signal: a **T2-weighted** image. "Weighted",
 # because the other constants still take part. A scanner scales each image as it likes, as we just did: **MR grey values have no
 # unit**, unlike the Hounsfield units of [lesson 01](01_image_files.ipynb). [Lesson 04](04_grey_values_and_leaks.ipynb) deals with
@@ -312,8 +313,14 @@ from coursekit import check
 check.exercise("02.1", best_repetition_time)
 
 # %% [markdown]
-# When it is right, call `best_repetition_time(range(100, 3001, 20), white, grey)`. How far is setting A from it? All solutions
+# When it is right, call `best_repetition_time(range(100, 3001, 20), white, grey)`. How good was setting A? All solutions
 # stand [here](solutions/02_mr_simulation.ipynb).
+#
+# <details><summary>Answer</summary>
+#
+# The best time is near 570 ms, and 520 ms loses next to nothing.
+#
+# </details>
 #
 # ## Making the fluid vanish
 #
@@ -338,7 +345,7 @@ ALT = ("Film: signal against inversion time, from negative through zero to posit
        "then grey matter, and near 2500 ms the CSF, while grey and white matter are bright.")
 times = [200, 320, 440, 560, 680, 800, 920, 1200, 1500, 1800, 2000, 2200, 2350, 2481, 2600, 2800, 3100, 3500, 4000]
 plotting.show_animation(film(lambda tissue, ti: inversion_recovery(tissue, 9000, 20, ti), times, (0, 4000),
-                             "inversion time TI (ms); TR 9000, TE 20"), alt=ALT, milliseconds=300)
+                             "inversion time TI (ms); TR 9000, TE 20", 0.65), alt=ALT, milliseconds=300)
 
 # %% [markdown]
 # White matter first, then grey, and CSF last: the order of $T_1$. By then the other two have nearly recovered, so the fluid is
@@ -436,6 +443,7 @@ for ax, places, title in zip(axes, [points, *bent], ["template", "head 1", "head
         ax.contour(places[..., axis], np.arange(-200, 200, 20), colors=plotting.ORANGE, linewidths=0.8, linestyles="solid")
     ax.set_title(title, fontsize=11)
     ax.set_axis_off()
+fig.supxlabel("setting A, window 0 (black) to 0.35 (white)", fontsize=10, color=plotting.GREY)
 plotting.show(fig, alt="The template slice under a straight grid, and the same slice in three heads, where the grid is turned and "
               "gently bent and the brain has another size and outline.")
 
@@ -486,8 +494,8 @@ plotting.show(fig, alt="Left: density of tumour cells along a line on day 100, 2
               "equal distances. Right: the front against the day, nearly on the straight line of the predicted speed.")
 
 # %% [markdown]
-# The tumour becomes a **travelling wave**: one shape, moving at a steady speed. The dotted line, $c = 0.16$, is the least that an MR image
-# shows ([Swanson and others 2008](https://doi.org/10.1038/sj.bjc.6604125)); where a curve crosses it is the front. Theory says
+# The tumour becomes a **travelling wave**: one shape, moving at a steady speed. The dotted line, $c = 0.16$, is the least that a T2 image is
+# taken to show ([Swanson and others 2008](https://doi.org/10.1038/sj.bjc.6604125)); where a curve crosses it is the front. Theory says
 # that its speed tends to $2\sqrt{D\rho}$ ([Fisher 1937](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x)). In the last 100 days,
 # in mm a day:
 
@@ -545,6 +553,7 @@ def growth():
         left.set_axis_off()
         dot.set_data([days[number]], [radius[number]])
         yield fig
+        fig.set_layout_engine("none")
 
 
 # %% tags=["plumbing"]
@@ -553,8 +562,8 @@ ALT = ("Film: density of tumour cells over a slice. A small ball beside a ventri
 plotting.show_animation(growth(), alt=ALT)
 
 # %% [markdown]
-# The line encloses what an MR image shows. The ball cannot enter the ventricle, creeps around its end, and is dented where
-# grey matter holds it up. Its radius (that of a ball of the same volume) soon grows by equal steps: the wave again.
+# Yellow is few tumour cells, red many; the blue line encloses what an image shows. The tumour cannot enter the ventricle, creeps
+# around its end, and is a little dented on the right, where grey matter holds it up. Its radius (that of a ball of the same volume) soon grows by equal steps: the wave again.
 #
 # simbrain's `random_tumour` does the same in a coarser box, and then lets the tumour **push** the tissue around it aside.
 
@@ -618,7 +627,7 @@ plotting.show(fig, alt="Head 1 without the tumour; then with the tissue pushed a
 # ### Step 3: contrast
 #
 # Every tissue, ill or healthy, has its $M_0$, $T_1$ and $T_2$, so the equations give it a brightness. simbrain knows four hospitals,
-# or **sites**, each with its own TR, TE and TI, and scales each image as a scanner would.
+# or **sites**, each with its own TR, TE and TI, and scales each image as a scanner would (0 is black, 1 white).
 
 # %% tags=["nbval-check-output"]
 from medlib.simulation import scanner
@@ -672,7 +681,7 @@ plotting.show(fig, alt="FLAIR of the patient blurred; a bias field, below 1 in o
 # %% [markdown]
 # Noise is the interesting one. The receiver measures two numbers, the **real** and the **imaginary** part of the signal, and each gets
 # Gaussian noise with standard deviation $\sigma$ and mean 0. The image shows their length, $\sqrt{\text{real}^2 +
-# \text{imaginary}^2}$. Its values follow the **Rician** distribution ([Gudbjartsson and Patz
+# \text{imaginary}^2}$. Such lengths follow the **Rician** distribution ([Gudbjartsson and Patz
 # 1995](https://doi.org/10.1002/mrm.1910340618)).
 #
 # > **Predict** In the air around the head there is no signal, and the noise has mean 0. What is the mean of the *image* there:
@@ -784,8 +793,8 @@ plotting.show(fig, alt="T1 images of six virtual patients without a tumour. Size
 
 # %% [markdown]
 # Sizes, tilts, heights and brightness differ. But it is one brain, six times: the same folds, blurred by averaging, left and right
-# as mirror images. Nobody has had a stroke or an operation, or has moved in the scanner. Each data set of the course has a card that
-# says such things. This is the end of simbrain's:
+# as mirror images. Nobody has had a stroke or an operation, or has moved in the scanner. Every data set of the course has a card that
+# says such things; this is from simbrain's.
 
 # %% tags=["nbval-check-output"]
 from IPython.display import Markdown
