@@ -410,7 +410,8 @@ import ipywidgets
 
 
 def show_scan(tr, te, ti):
-    fig = plotting.image_grid(scan(tr, te, ti)[None][:, *middle], window=(0, 1.05))
+    image = scan(tr, te, min(ti, tr))  # the inversion is part of the repetition
+    fig = plotting.image_grid(image[None][:, *middle], window=(0, 1.05))
     plotting.show(fig, alt=f"The slice at TR {tr}, TE {te} and TI {ti} ms.")
 
 
