@@ -70,6 +70,10 @@ def test_wrong_answers_are_named(plant):
     assert expected in verdict.message
 
 
+def test_the_time_of_the_best_contrast_is_right():
+    assert check.verdict("02.1", best).state == "correct"
+
+
 def test_the_exact_inversion_time_is_that_of_the_simulation():
     assert check.verdict("02.2", nulling_time).state == "correct"
 
