@@ -47,9 +47,8 @@ plotting.show(
 #
 # - look at medical images as a computer does: as numbers;
 # - train a first small network in a few seconds, and watch it learn;
-# - measure it on patients it has never seen, next to something simpler, with an interval;
-# - break it with a change that hardly bothers a human eye;
-# - know how the course is built, and where to go next.
+# - measure it on new patients, next to something simpler, with an interval;
+# - break it with a change that hardly bothers a human eye.
 #
 # **Reading:** about 35 min · **running:** about 15 s · **builds on:** Python and a little NumPy; no medicine
 #
@@ -97,7 +96,7 @@ plotting.show_animation(
 # learning methods, useless for claims about patients. [Lesson 02](02_mr_simulation.ipynb) shows how they are made.
 #
 # To the computer, a slice is an **array**: a table of numbers from 0 (black) to 1 (white), one for each **pixel** of
-# each contrast. Here are the array's shape, its type and a few of its numbers.
+# each contrast. Here are its shape, its type and a few of its numbers.
 
 # %% tags=["nbval-check-output"]
 print(slice_.shape, slice_.dtype)
@@ -456,29 +455,17 @@ for factor in (1, 0.75, 0.5):
 # %% tags=["plumbing"]
 import platform
 import shutil
-import subprocess
 from importlib import metadata
 
 import psutil
 import tensorflow as tf
 
-
-def compiler():
-    """Name of a C++ compiler that understands C++17."""
-    for name in filter(shutil.which, ("g++", "clang++")):
-        test = [name, "-std=c++17", "-x", "c++", "-fsyntax-only", "-"]
-        if not subprocess.run(test, input="int main() {}", text=True, capture_output=True).returncode:
-            return name
-    return "none found"
-
-
-# %% tags=["plumbing"]
 found = {"Python": platform.python_version()}
 found |= {name: metadata.version(name) for name in ("pip", "numpy", "keras", "medlib")}
 found |= {"Keras's backend": keras.backend.backend(), "TensorFlow": tf.__version__}
 found["GPU"] = len(tf.config.list_physical_devices("GPU")) or "none found"
 found |= {"CPU cores": psutil.cpu_count(), "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB"}
-found["C++17 compiler"] = compiler()
+found["C++ compiler"] = next(filter(shutil.which, ("g++", "clang++")), "none found")
 pd.Series(found, name="found").to_frame()
 
 # %% [markdown]
