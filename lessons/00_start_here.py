@@ -29,8 +29,8 @@ from medlib.datasets import simbrain
 plotting.use_style()
 heads = simbrain.new_patients(203, n_subjects=2, slices_per_subject=1, image_size=128, depth=24)
 head = heads.images[1]  # (slice from bottom to top, row, column, contrast)
-slice_ = head[4, 10:120, 10:120]
-fig = plotting.image_grid(slice_.transpose(2, 0, 1), titles=["T1", "T2", "FLAIR"], columns=3)
+first_slice = head[4, 10:120, 10:120]
+fig = plotting.image_grid(first_slice.transpose(2, 0, 1), titles=["T1", "T2", "FLAIR"], columns=3)
 plotting.show(
     fig,
     alt="The same slice through a virtual brain three times: in T1 the fluid in the middle is dark, in T2 it is "
@@ -66,7 +66,7 @@ import matplotlib.pyplot as plt
 def scroll():
     """Frames: one slice after the other, with its number."""
     fig, ax = plt.subplots(figsize=(3.2, 3.5))
-    picture = ax.imshow(slice_[..., 2], cmap="gray", vmin=0.2, vmax=0.75)
+    picture = ax.imshow(first_slice[..., 2], cmap="gray", vmin=0.2, vmax=0.75)
     ax.set_axis_off()
     fig.supxlabel("window 0.2 (black) to 0.75 (white)", fontsize=9, color=plotting.GREY)
     for number in [*range(4, 20), *range(18, 9, -2)]:  # up, and back to the largest
@@ -92,23 +92,23 @@ plotting.show_animation(
 #
 # </details>
 #
-# This head is *simulated*. So are all images that the course always has at hand, a set called `simbrain`: good for
-# learning methods, useless for claims about patients. [Lesson 02](02_mr_simulation.ipynb) shows how they are made.
+# This head is *simulated*, like all images of the course's own set, `simbrain`: good for learning methods, useless
+# for claims about patients. [Lesson 02](02_mr_simulation.ipynb) shows how they are made.
 #
 # To the computer, a slice is an **array**: a table of numbers from 0 (black) to 1 (white), one for each **pixel** of
-# each contrast. Here are its shape, its type and a few of its numbers.
+# each contrast. `first_slice` is the one at the top of the page.
 
 # %% tags=["nbval-check-output"]
-print(slice_.shape, slice_.dtype)
-print(slice_[50:53, 50:56, 1].round(2))  # three rows, six columns, T2
+print(first_slice.shape, first_slice.dtype)
+print(first_slice[50:53, 50:56, 1].round(2))  # three rows, six columns, T2
 
 # %% [markdown]
 # 110 rows, 110 columns, three contrasts.
 #
 # ## Patients to learn from, patients to be judged by
 #
-# Now smaller pictures, of many patients: four slices each. We cut each slice into its three pictures, and
-# **label** every picture with its setting: 0 for T1, 1 for T2, 2 for FLAIR.
+# Now smaller pictures, of many patients: four slices each. We cut each slice into its three pictures and **label**
+# every picture with its setting: 0 for T1, 1 for T2, 2 for FLAIR.
 
 # %% tags=["parameters"]
 n_subjects = 120  # virtual patients to learn from and to watch
@@ -365,8 +365,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Each title gives the truth, the network's answer, and the probability of the truth. Could you have told? Remember:
-# only T2 shows fluid bright. T1 and FLAIR both show it dark, so these two take finer signs.
+# Each title gives the truth, the network's answer, and the probability of the truth. Could you have told? Only
+# T2 shows fluid bright; to tell T1 from FLAIR takes finer signs.
 #
 # ## Break it
 #
@@ -424,6 +424,13 @@ check.exercise("00.3", evened)
 # %% [markdown]
 # When it is right, train on with `network.fit(evened(train_pictures), train_labels, epochs=10, verbose=0)`, and
 # test with `evened(0.5 * test_pictures)`. What has changed?
+#
+# <details><summary>Answer</summary>
+#
+# The accuracy is the same for every factor. Compare it with the one before: part of what the first network knew was
+# brightness.
+#
+# </details>
 
 # %% tags=["solution"]
 _ = network.fit(evened(train_pictures), train_labels, epochs=10, batch_size=16, verbose=0)
@@ -445,12 +452,12 @@ for factor in (1, 0.75, 0.5):
 # | D trust | *planned:* 19 evaluation · 20 explanations · 21 uncertainty · 22 security · 23 model audit |
 # | E frontier | *planned:* 24 large models · 25 automatic annotation · 26 multimodal data · 27 ideal observer · 28 deployment · 29 benchmark |
 #
-# In a hurry? Read 01, 04 and 08. The course is for teaching and research: no medical device, no medical advice.
+# In a hurry? Read 01, 04 and 08. The course is for teaching and research, not a medical device.
 #
 # ## Your computer
 #
 # If you have come this far without an error, your computer has what you need. Without a graphics processor (GPU)
-# training takes longer; a C++ compiler is for a few later lessons only.
+# training takes longer; a C++ compiler is for later lessons.
 
 # %% tags=["plumbing"]
 import platform
@@ -482,7 +489,7 @@ pd.Series(found, name="found").to_frame()
 # ## References
 #
 # - M. O. Gueld and others: Quality of DICOM header information for image categorization, *Proceedings of SPIE* 4685
-#   (2002) 280-287, [doi:10.1117/12.467017](https://doi.org/10.1117/12.467017).
+#   (2002) 280, [doi:10.1117/12.467017](https://doi.org/10.1117/12.467017).
 # - V. Fonov and others: Unbiased average age-appropriate atlases for pediatric studies, *NeuroImage* 54 (2011) 313-327,
 #   [doi:10.1016/j.neuroimage.2010.07.033](https://doi.org/10.1016/j.neuroimage.2010.07.033) (the template behind
 #   `simbrain`).

@@ -43,7 +43,7 @@ def draw(ax, image, low, high, title):
 # %% tags=["plumbing"]
 names = ("CT_small.dcm", "examples_overlay.dcm", "examples_ybr_color.dcm")
 first, second, third = (pydicom.dcmread(get_testdata_file(name, download=False)) for name in names)
-fig, axes = plt.subplots(1, 3, figsize=(8, 3.1), width_ratios=[1, 1.2, 1.2])
+fig, axes = plt.subplots(1, 3, figsize=(8, 2.7), width_ratios=[1, 1.6, 1.17])
 draw(axes[0], first.pixel_array, 800, 1500, "CT")
 draw(axes[1], second.pixel_array, 0, 800, "MR")
 draw(axes[2], third.pixel_array[0][:, 20:300], 0, 200, "ultrasound")
@@ -79,6 +79,10 @@ window_width = 400  # HU
 # package [pydicom](https://pydicom.github.io/pydicom/stable/) reads such files, and brings small real ones along.
 
 # %%
+import pydicom
+from pydicom.data import get_testdata_file
+
+
 def open_dicom(name):
     """Open one of the files that come with pydicom."""
     return pydicom.dcmread(get_testdata_file(name, download=False))
@@ -94,7 +98,8 @@ heart = open_dicom("examples_ybr_color.dcm")
 # `ct[0x0028, 0x0010].value` are the same number.
 
 # %% tags=["nbval-check-output"]
-for name in ("Modality", "Rows", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"):
+shown = "Modality Rows PixelSpacing SliceThickness RescaleSlope RescaleIntercept"
+for name in shown.split():
     element = ct[name]
     print(element.tag, element.VR, f"{name:16s}", element.value)
 
@@ -110,8 +115,6 @@ for name in ("Modality", "Rows", "PixelSpacing", "SliceThickness", "RescaleSlope
 #
 # Physicists have [tabulated](https://doi.org/10.18434/T4D01F) $\mu$, as attenuation per gram times density. We take
 # X-rays of 60 keV (kiloelectronvolts), a typical energy in CT.
-#
-# > **Predict** By the formula, how many HU has water? And air, which weakens X-rays hardly at all?
 
 # %% tags=["nbval-check-output"]
 mu = {  # attenuation in cm²/g at 60 keV, times density in g/cm³
@@ -139,7 +142,8 @@ hu = float(ct.RescaleSlope) * stored + float(ct.RescaleIntercept)
 print(f"stored {stored.min():.0f} to {stored.max():.0f}, so HU {hu.min():.0f} to {hu.max():.0f}")
 
 # %% [markdown]
-# Is it right? We test it on tissue, in five small squares.
+# Is it right? We test it on tissue, in five small squares. `squares` holds the row and column of each centre, and how many
+# pixels the square reaches to each side.
 #
 # > **Predict** A lies in the lung, which is mostly air, C in fat, D in muscle, E inside a vertebra. B lies in the
 # > largest artery, the aorta; blood by itself has about 40 HU. Which values do you expect?
@@ -199,7 +203,7 @@ print(ct.ContrastBolusAgent, "|", ct.ContrastBolusRoute)
 #
 # $$g = \frac{\mathrm{HU} - (c - \frac{1}{2})}{w - 1} + \frac{1}{2}, \quad \text{cut off below 0 and above 1.}$$
 #
-# The halves are there because the window was thought of as $w$ whole numbers.
+# A window of $w$ whole numbers has $w - 1$ steps, and its middle lies at $c - \frac{1}{2}$.
 
 # %%
 def window(values, centre, width):
@@ -212,10 +216,13 @@ def window(values, centre, width):
 # numbers. Scaled to [0, 1], they should be ours.
 
 # %% tags=["nbval-check-output"]
+import copy
+
 from pydicom.pixels import apply_windowing
 
-ct.WindowCenter, ct.WindowWidth = 40, 400
-theirs = apply_windowing(hu, ct)
+asked = copy.deepcopy(ct)
+asked.WindowCenter, asked.WindowWidth = 40, 400
+theirs = apply_windowing(hu, asked)
 theirs = (theirs - theirs.min()) / (theirs.max() - theirs.min())
 print("equal to pydicom's:", np.allclose(window(hu, 40, 400), theirs, atol=1e-6))
 
@@ -291,19 +298,21 @@ check.exercise("01.1", to_grey)
 # quick conversion maps the smallest value to 0 and the largest to 255. We try it on a CT of a head. Brain is
 # looked at between 0 and 80 HU, because its grey and its white matter differ by only about 10.
 #
-# > **Predict** The file spans some 6,000 HU. How many different values between 0 and 80 will be left?
+# > **Predict** The file spans about 3,900 HU. How many different values between 0 and 80 will be left?
 
 # %% tags=["nbval-check-output"]
 head = open_dicom("J2K_pixelrep_mismatch.dcm")
-head_hu = float(head.RescaleSlope) * head.pixel_array.astype("float32") + float(head.RescaleIntercept)
+head_hu = pydicom.pixels.apply_rescale(head.pixel_array, head)
 low, high = head_hu.min(), head_hu.max()
-eight_bits = np.round(255 * (head_hu - low) / (high - low))
-restored = eight_bits / 255 * (high - low) + low
+step = (high - low) / 255
+eight_bits = np.round((head_hu - low) / step)
+restored = eight_bits * step + low
+print(f"{low:.0f} to {high:.0f} HU; one of 255 steps is {step:.1f} HU")
 
+# %% tags=["nbval-check-output"]
 brain = (head_hu >= 0) & (head_hu <= 80)
-print(f"{low:.0f} to {high:.0f} HU; one of 255 steps is {(high - low) / 255:.1f} HU")
-print("between 0 and 80 HU:", len(np.unique(head_hu[brain])), "values in the file,",
-      len(np.unique(restored[brain])), "after the conversion")
+print(len(np.unique(head_hu[brain])), "values between 0 and 80 HU in the file")
+print(len(np.unique(restored[brain])), "after the conversion")
 
 # %% tags=["plumbing"]
 fig, axes = plt.subplots(1, 2, figsize=(8, 4.1))
@@ -317,15 +326,14 @@ plotting.show(
 )
 
 # %% [markdown]
-# A handful of greys is left, and the brain turns into patches. The remedy is to window *first*, and to convert to 8 bits
+# A handful of greys is left, and the brain turns into patches. (Part of the range went to -2000, which is no tissue: it
+# fills the corners outside the scanner's round view.) The remedy is to window *first*, and to convert to 8 bits
 # afterwards: then all 81 values of the brain survive, and what is outside is lost on purpose.
 #
 # ## Where in the patient is a pixel?
 #
 # `PixelSpacing` holds the distance between the centres of neighbouring pixels, in millimetres: first from row to row,
 # then from column to column. Pixels times spacing is a length.
-#
-# > **Predict** The CT has 128 pixels of 0.66 mm across. How wide is the picture? Can a whole chest be in it?
 
 # %% tags=["nbval-check-output"]
 down, across = (float(value) for value in ct.PixelSpacing)
@@ -353,8 +361,8 @@ print(f"{wide:.0f} mm, or {4 * wide:.0f} mm if pixels were four times as large")
 # ### Left is not right
 #
 # DICOM places every pixel in the patient. Its axes are called **LPS**: $x$ grows to the patient's **l**eft, $y$ to the
-# back (**p**osterior), $z$ to the head (**s**uperior). Research on the brain often uses **RAS** instead: right, front
-# (**a**nterior), superior.
+# back (**p**osterior), $z$ to the head (**s**uperior). Research on the brain mostly uses **RAS** instead: right, front
+# (**a**nterior), superior. Only $z$ is common to both.
 
 # %% tags=["plumbing"]
 import importlib.util
@@ -373,31 +381,38 @@ def arrows(ax, start, ends, colour):
     for text, (x, y) in ends.items():
         tip = (start[0] + x, start[1] + y)
         style = {"arrowstyle": "-|>", "color": colour, "linewidth": 2.5, "mutation_scale": 18}
-        ax.annotate("", tip, start, arrowprops=style)
+        ax.annotate("", tip, start, arrowprops=style, zorder=3)
         label = (start[0] + 1.16 * x, start[1] + 1.16 * y)
-        ax.text(*label, text, color=colour, ha="center", va="center", fontweight="bold")
+        box = {"facecolor": "black", "linewidth": 0, "pad": 2}
+        ax.text(*label, text, color=colour, ha="center", va="center", bbox=box, zorder=4)
 
 
 # %% tags=["plumbing"]
+from scipy.interpolate import splev, splprep
+
+
 def head_from_below(ax):
     """A horizontal brain slice in a drawn head, seen from the feet: x to the right, y downwards."""
     turn = np.linspace(0, 2 * np.pi, 200)
     for side in (-1, 1):
-        ax.fill(side * 84 + 9 * np.cos(turn), 22 + 20 * np.sin(turn), color=CREAM)  # ears
-    ax.fill([-14, 0, 14], [-100, -122, -100], color=CREAM)  # nose
-    ax.fill(84 * np.cos(turn), 18 + 122 * np.sin(turn) * (0.97 + 0 * turn), color=CREAM)
+        ax.fill(side * 86 + 9 * np.cos(turn), 22 + 20 * np.sin(turn), color=CREAM)  # ears
+    ax.fill([-15, -5, 5, 15], [-96, -122, -122, -96], color=CREAM)  # nose
+    ax.fill(86 * np.cos(turn), 18 + 122 * np.sin(turn), color=CREAM)
     piece = np.ma.masked_less(volume[:, :, 80].T[::-1, ::-1], 20)
-    ax.imshow(piece, cmap="gray", vmin=0, vmax=255, extent=(-98.5, 98.5, 134.5, -98.5))
+    place = (-98.5, 98.5, -98.5, 134.5)
+    ax.imshow(piece, cmap="gray", vmin=0, vmax=255, extent=place, origin="lower", zorder=2)
 
 
+# %% tags=["plumbing"]
 def head_from_the_left(ax):
     """The brain cut in the middle, in a drawn profile that looks to the left of the picture."""
-    profile = [(-30, -125), (-34, -92), (-68, -96), (-84, -90), (-82, -74), (-94, -68), (-88, -58), (-112, -48),
-               (-96, -16), (-98, 10), (-90, 50), (-60, 86), (-10, 104), (50, 98), (104, 62), (126, 6), (116, -50),
-               (84, -80), (76, -125)]
-    ax.fill(*np.array(profile).T, color=CREAM)
+    front = [(-22, -128), (-34, -98), (-72, -100), (-86, -90), (-82, -78), (-92, -70), (-88, -60), (-112, -48)]
+    crown = [(-94, -14), (-97, 10), (-88, 50), (-56, 84), (-8, 100), (52, 92), (100, 60), (122, 10)]
+    back = [(112, -46), (86, -82), (80, -128)]
+    smooth, _ = splprep(np.array(front + crown + back).T, s=60)
+    ax.fill(*splev(np.linspace(0, 1, 300), smooth), color=CREAM)
     piece = np.ma.masked_less(volume[98].T[::-1, ::-1], 20)
-    ax.imshow(piece, cmap="gray", vmin=0, vmax=255, extent=(-98.5, 134.5, -72.5, 116.5))
+    ax.imshow(piece, cmap="gray", vmin=0, vmax=255, extent=(-98.5, 134.5, -72.5, 116.5), zorder=2)
 
 
 # %% tags=["plumbing"]
@@ -408,13 +423,13 @@ arrows(axes[0], (0, 0), {"R": (-80, 0), "A": (0, -92)}, plotting.ORANGE)
 axes[0].set(xlim=(-125, 125), ylim=(150, -130), title="from the feet: nose up")
 head_from_the_left(axes[1])
 arrows(axes[1], (0, 0), {"P": (95, 0), "S": (0, 84)}, plotting.SKY)
-arrows(axes[1], (0, 0), {"A": (-82, 0)}, plotting.ORANGE)
+arrows(axes[1], (0, 0), {"A": (-78, 0)}, plotting.ORANGE)
+arrows(axes[1], (6, 0), {"": (0, 84)}, plotting.ORANGE)
 axes[1].set(xlim=(-130, 145), ylim=(-130, 125), title="from the left: nose to the left")
 for ax in axes:
     ax.set_aspect("equal")
     ax.set_axis_off()
-for number, (text, colour) in enumerate({"DICOM: L, P, S": plotting.SKY, "NIfTI: R, A, S": plotting.ORANGE}.items()):
-    fig.text(0.3 + 0.4 * number, 0.02, text, color=colour, ha="center", fontweight="bold")
+fig.suptitle("blue: DICOM, LPS · orange: NIfTI, RAS", fontsize=11)
 plotting.show(
     fig,
     alt="Axes drawn on a head. Seen from the feet with the nose up, DICOM's x arrow, L, points to the right of the "
@@ -441,21 +456,37 @@ def position_mm(file, i, j):
     return start + i * spacing_i * six[:3] + j * spacing_j * six[3:]
 
 
-# %% [markdown]
-# > **Predict** For the MR slice straight across the abdomen (an **axial** slice): which of $x$, $y$ and $z$ is the same at
-# > all its pixels?
-
 # %% tags=["nbval-check-output"]
+last = abdomen.Columns - 1, abdomen.Rows - 1
 print("first pixel:", position_mm(abdomen, 0, 0).round(1), "mm")
-print("last pixel: ", position_mm(abdomen, abdomen.Columns - 1, abdomen.Rows - 1).round(1), "mm")
+print("last pixel: ", position_mm(abdomen, *last).round(1), "mm")
 
 # %% [markdown]
-# $z$. Along a row $x$ goes from negative to positive, from the patient's right to the left: we look from the feet, at
-# somebody lying on their back. This is the **radiological display**, the custom in hospitals.
+# $z$ stays the same: the MR slice lies straight across the body (an **axial** slice). Along a row $x$ goes from negative
+# to positive, from the patient's right to the left: we look from the feet, at somebody lying on their back. This is
+# the **radiological display**, the custom in hospitals.
 #
-# The liver is the large organ on the *right* side of nearly everybody. Below, one of two pictures is mirrored.
+# The liver is the large organ on the *right* side of nearly everybody. One of these two pictures is mirrored.
 #
-# > **Predict** Which one? Decide by the liver before you look at the letters.
+# > **Predict** Which one?
+
+# %% tags=["plumbing"]
+def pair(titles):
+    """The abdomen mirrored and as stored."""
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.1))
+    draw(axes[0], abdomen.pixel_array[:, ::-1], 0, 800, titles[0])
+    draw(axes[1], abdomen.pixel_array, 0, 800, titles[1])
+    return fig
+
+
+plotting.show(
+    pair("12"),
+    alt="An MR slice of the abdomen and its mirror image. In picture 1 the large grey liver is at the right edge, in "
+    "picture 2 at the left edge.",
+)
+
+# %% [markdown]
+# Here they are again, with letters for the sides of the patient.
 
 # %% tags=["plumbing"]
 def letters(ax, left, top, right, bottom):
@@ -466,19 +497,13 @@ def letters(ax, left, top, right, bottom):
         ax.text(x, y, text, transform=ax.transAxes, color=plotting.ORANGE, **style)
 
 
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.2))
-draw(axes[0], abdomen.pixel_array[:, ::-1], 0, 800, "image[:, ::-1]")
-draw(axes[1], abdomen.pixel_array, 0, 800, "as stored")
-letters(axes[0], "L", "A", "R", "P")
-letters(axes[1], "R", "A", "L", "P")
-plotting.show(
-    fig,
-    alt="MR slice of the abdomen, twice. Left, mirrored: the large grey liver at the right edge, under the letter R. "
-    "Right, as stored: the liver at the left edge, under the letter R.",
-)
+fig = pair(["1: image[:, ::-1]", "2: as stored"])
+letters(fig.axes[0], "L", "A", "R", "P")
+letters(fig.axes[1], "R", "A", "L", "P")
+plotting.show(fig, alt="The same two pictures with letters. In both, the liver lies at the letter R.")
 
 # %% [markdown]
-# The left one is mirrored: the liver has moved to the right edge, where a radiologist expects the patient's left. No error
+# Picture 1 is mirrored: the liver has moved to the right edge, where a radiologist expects the patient's left. No error
 # was raised, and nothing but the letters or anatomy tells. A library that hands you the array alone leaves this to you.
 #
 # ## A clip
@@ -499,8 +524,6 @@ print(f"one pixel: {10 * region.PhysicalDeltaX:.2f} mm")
 #
 # To see movement in a still picture, we take one column of pixels through the heart from every frame and put these
 # columns side by side: depth downwards, time to the right. Cardiologists call it **M-mode** (motion mode).
-#
-# > **Predict** How does a wall that stands still look in an M-mode picture? And one that moves with the heartbeat?
 
 # %%
 clip = heart.pixel_array.mean(axis=-1)  # the echoes are grey: average the three colours
@@ -533,7 +556,8 @@ plotting.show_animation(
 )
 
 # %% [markdown]
-# Straight bands are echoes at rest. The waves are parts of the heart: within this second they move by a centimetre or two.
+# Straight bands are echoes at rest. The waves are parts of the heart, which cross the line as the heart beats: within this
+# second they move by a centimetre or two.
 #
 # ## What a file tells about its patient
 #
@@ -549,7 +573,7 @@ def kind(element):
     if element.tag.group == 0x0010:  # the patient's group of tags
         return "patient"
     # types: PN is a person's name, DA a date, TM a time, UI a unique identifier
-    kinds = {"PN": "staff names", "DA": "dates, times", "TM": "dates, times", "UI": "unique numbers"}
+    kinds = {"PN": "staff names", "DA": "dates", "TM": "times", "UI": "unique numbers"}
     return kinds.get(element.VR, "other")
 
 
@@ -588,14 +612,18 @@ kept.file_meta = pydicom.dataset.FileMetaDataset()
 kept.file_meta.TransferSyntaxUID = ct.file_meta.TransferSyntaxUID
 
 # %% [markdown]
-# Does it work? We save the file and read it again.
+# Does it work? We save the file (here into memory) and read it again.
 
 # %% tags=["nbval-check-output"]
-kept.save_as("kept.dcm", enforce_file_format=True)
-again = pydicom.dcmread("kept.dcm")
+import io
+
+saved = io.BytesIO()
+kept.save_as(saved, enforce_file_format=True)
+saved.seek(0)
+again = pydicom.dcmread(saved)
 print(len(ct), "elements before,", len(again), "after")
 print("same pixels:", np.array_equal(again.pixel_array, ct.pixel_array))
-print("same position of a pixel:", np.array_equal(position_mm(again, 7, 9), position_mm(ct, 7, 9)))
+print("same place: ", np.array_equal(position_mm(again, 7, 9), position_mm(ct, 7, 9)))
 
 # %% [markdown]
 # Yes. And is it enough? `PixelData` is on the list, as it must be. Here are the pixels of another ultrasound file:
@@ -620,11 +648,14 @@ plotting.show(
 # ## NIfTI: a volume and its place
 #
 # Research on the brain mostly uses [NIfTI](https://nifti.nimh.nih.gov/nifti-1): one file with a whole volume and a small
-# header, in which there is no field for a name. Ours, `template`, is an
-# [average of 152 brains](https://doi.org/10.1016/j.neuroimage.2010.07.033), opened with `nibabel.load`; the package
-# [nilearn](https://nilearn.github.io) brings it along. It is the brain in the drawing above.
+# header, in which there is no field for a name. Ours is an
+# [average of 152 brains](https://doi.org/10.1016/j.neuroimage.2010.07.033), the one in the drawing above. The package
+# [nilearn](https://nilearn.github.io) brings it along, in the folder `nilearn_data`.
 
 # %% tags=["nbval-check-output"]
+import nibabel
+
+template = nibabel.load(nilearn_data / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 volume = np.asarray(template.dataobj)
 affine = template.affine
 print("shape", volume.shape, volume.dtype)
@@ -644,10 +675,8 @@ print("0 mm is voxel", (np.linalg.inv(affine) @ [0, 0, 0, 1])[:3])
 print("the axes of the array point towards", nibabel.aff2axcodes(affine))
 
 # %% [markdown]
-# The first index runs to the right, the second to the front, the third upwards.
-#
-# > **Predict** `plt.imshow` draws the first index downwards and the second to the right. In which direction will the
-# > forehead point in `plt.imshow(volume[:, :, 100])`?
+# The first index runs to the right, the second to the front, the third upwards. But `plt.imshow` draws the first index
+# downwards and the second to the right. So the forehead points to the right:
 
 # %% tags=["plumbing"]
 axial = volume[:, :, 100]
@@ -666,22 +695,21 @@ plotting.show(
 )
 
 # %% [markdown]
-# To the right: the brain lies on its side. Transposed it stands upside down. `volume[:, :, k].T[::-1, ::-1]` is what a
-# radiologist wants. So drawn, we scroll from the bottom to the top; the line in the right picture shows the height.
+# On its side, upside down, and as a radiologist wants it: `volume[:, :, k].T[::-1, ::-1]`. So drawn, we scroll through
+# the volume; the line in the right picture shows the height.
 
 # %% tags=["plumbing"]
 def scroll():
     """Frames: horizontal slices from bottom to top, and their height in a view from the left."""
-    fig, axes = plt.subplots(1, 2, figsize=(5.2, 3.2), width_ratios=[1, 1.15])
+    fig, axes = plt.subplots(1, 2, figsize=(5.4, 3.0), width_ratios=[1, 1.35])
     side = volume[98, ::2, ::2].T[::-1, ::-1]
     axes[1].imshow(side, vmin=0, vmax=255, extent=(98.5, -134.5, -72.5, 116.5))
-    axes[1].set(xticks=[], ylabel="z (mm)", title="from the left")
+    axes[1].set(xticks=[], ylabel="z (mm)", title="from the left", xlabel="black 0, white 255")
     axes[1].grid(False)
     picture = axes[0].imshow(axial.T[::-2, ::-2], vmin=0, vmax=255)
     letters(axes[0], "R", "A", "L", "P")
     axes[0].set_axis_off()
     line = axes[1].axhline(0, color=plotting.ORANGE)
-    fig.supxlabel("black 0, white 255", fontsize=9, color=plotting.GREY)
     for height in [28, *range(36, 72, 8), *range(-60, 28, 8)]:
         picture.set_data(volume[:, :, height + 72].T[::-2, ::-2])
         line.set_ydata([height] * 2)
@@ -737,7 +765,8 @@ activity = nibabel.load(nilearn_data / "image_10426.nii.gz")
 values = activity.get_fdata()
 voxel = np.unravel_index(np.argmax(values), values.shape)
 print("axes point towards", nibabel.aff2axcodes(activity.affine))
-print("maximum in voxel", tuple(int(i) for i in voxel), "=", (activity.affine @ [*voxel, 1])[:3], "mm")
+print("maximum in voxel", tuple(int(i) for i in voxel))
+print("which lies at   ", (activity.affine @ [*voxel, 1])[:3], "mm")
 
 # %% [markdown]
 # $x$ is positive: right, as it must be. But the first axis of *this* array runs to the left.
@@ -753,19 +782,21 @@ def slice_at(image, height_mm):
     return np.asarray(image.dataobj)[:, :, k].T
 
 
-to_ras = nibabel.as_closest_canonical
-pairs = {"affine ignored": (template, activity), "both in RAS": (to_ras(template), to_ras(activity))}
-fig, axes = plt.subplots(1, 2, figsize=(7, 4.2))
-for ax, (name, (below, above)) in zip(axes, pairs.items(), strict=True):
+def compare(ax, below, above, title):
+    """The template's slice with the map's lines on it, as if both began at the patient's left."""
     place = {"extent": (-98.5, 98.5, -134.5, 98.5), "origin": "lower"}
     ax.imshow(slice_at(below, 46), cmap="gray", vmin=0, vmax=255, **place)
     # the map's voxels are 3 mm wide, with centres from -78 to 78 mm
     ax.contour(slice_at(above, 46), levels=[4], colors=[plotting.ORANGE], extent=(-78, 78, -112, 74))
-    ax.set(title=name, xlabel="x (mm), right is positive", ylabel="y (mm)")
+    ax.set(title=f"{title}\nblack 0, white 255", xlabel="x (mm), right is positive", ylabel="y (mm)")
     ax.grid(False)
 
+
 # %% tags=["plumbing"]
-fig.suptitle("black 0, white 255", fontsize=10, color=plotting.GREY)
+to_ras = nibabel.as_closest_canonical
+fig, axes = plt.subplots(1, 2, figsize=(7, 4.4))
+compare(axes[0], template, activity, "affine ignored")
+compare(axes[1], to_ras(template), to_ras(activity), "both in RAS")
 plotting.show(
     fig,
     alt="A horizontal slice of the template, 46 mm above the origin, with lines around the strongest activity, twice: "
