@@ -195,8 +195,8 @@ _ = network.fit(
 )
 
 # %% [markdown]
-# Three probabilities that sum to 1 are a place in a triangle: a dot in the corner T1 means "certainly T1", a dot in the
-# middle "no idea". Each dot below is a validation picture; its colour and shape give the *true* setting.
+# Three probabilities that sum to 1 are a place in a triangle: the corner T1 means "certainly T1", the middle "no idea".
+# Each dot below is a validation picture; its colour and shape give the *true* setting.
 #
 # > **Predict** Before training the network knows nothing. Where will the dots lie then, and where at the end?
 
@@ -245,8 +245,8 @@ plotting.show_animation(
 # <details><summary>Answer</summary>
 #
 # Before training, all lie in one clump near the middle: every picture gets nearly the same three probabilities. In the
-# end most dots lie near the corner of their own colour. A dot on the wrong side of a dotted line is a wrong answer.
-# What stays between two corners are pictures about which the network is unsure.
+# end most dots lie near the corner of their own colour. A dot on the wrong side of a dotted line is a wrong answer; one
+# between two corners, an unsure one.
 #
 # </details>
 #
@@ -327,7 +327,7 @@ check.exercise("00.1", accuracy_for)
 # pictures and returns the accuracy, on test, of always answering the commonest training label.
 #
 # > **Hint** `np.bincount(train_labels).argmax()` is the commonest label. It must not come from the test labels: no
-# > method may see the answers that it is judged by. Stuck? Here are all [solutions](solutions/00_start_here.ipynb).
+# > method may see the answers that it is judged by. Stuck? Here are [solutions](solutions/00_start_here.ipynb).
 
 
 # %% tags=["exercise"]
@@ -347,7 +347,7 @@ check.exercise("00.2", laziest_accuracy)
 # %% [markdown]
 # ## Look at its worst answers
 #
-# Never believe a number alone. These are the four test pictures whose true setting got the lowest probability.
+# Never believe a number alone. Here are the four test pictures whose true setting got the lowest probability.
 
 # %%
 right = probabilities[np.arange(len(test_labels)), test_labels]

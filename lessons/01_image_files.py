@@ -162,7 +162,7 @@ for name, (row, column, half) in squares.items():
     corner, side = (column - half - 0.5, row - half - 0.5), 2 * half + 1
     ax.add_patch(plt.Rectangle(corner, side, side, fill=False, color=plotting.ORANGE, linewidth=2))
     box = {"facecolor": "black", "linewidth": 0, "pad": 2}
-    ax.text(column + half + 3, row, name[0], color="white", va="center", fontsize=13, bbox=box)
+    ax.text(column + half + 3, row, name[0], color="white", va="center", fontsize=14, bbox=box)
 plotting.show(
     fig,
     alt="The CT slice with five marked squares: A in the lung, B in the round aorta beside the vertebra, C in fat "
@@ -384,7 +384,7 @@ def arrows(ax, start, ends, colour):
         ax.annotate("", tip, start, arrowprops=style, zorder=3)
         label = (start[0] + 1.16 * x, start[1] + 1.16 * y)
         box = {"facecolor": "black", "linewidth": 0, "pad": 2}
-        ax.text(*label, text, color=colour, ha="center", va="center", bbox=box, zorder=4)
+        ax.text(*label, text, color=colour, ha="center", va="center", fontsize=15, bbox=box, zorder=4)
 
 
 # %% tags=["plumbing"]
@@ -573,7 +573,7 @@ def kind(element):
     if element.tag.group == 0x0010:  # the patient's group of tags
         return "patient"
     # types: PN is a person's name, DA a date, TM a time, UI a unique identifier
-    kinds = {"PN": "staff names", "DA": "dates", "TM": "times", "UI": "unique numbers"}
+    kinds = {"PN": "staff", "DA": "dates", "TM": "dates", "UI": "unique numbers"}
     return kinds.get(element.VR, "other")
 
 
@@ -585,10 +585,13 @@ counts = {
 }
 pd.DataFrame(counts).T.fillna(0).astype(int)
 
+# %% tags=["nbval-check-output"]
+print("name of the hospital:", kind(ct["InstitutionName"]), "- empty:", ct["InstitutionName"].is_empty)
+
 # %% [markdown]
 # **Private** elements are the manufacturer's own: nobody else knows for certain what is in them. **Unique numbers** tie an
-# image to its examination in the hospital's archive. The name of the hospital stands among the "other" elements. So a list
-# of things to *delete* forgets what its author did not think of. Better a list of things to *keep*:
+# image to its examination in the hospital's archive. And the name of the hospital is still there, among the "other"
+# elements. A list of things to *delete* forgets what its author did not think of. Better a list of things to *keep*:
 
 # %%
 KEEP = ["SOPClassUID", "Modality", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
