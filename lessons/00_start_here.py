@@ -394,10 +394,14 @@ for factor in (1, 0.75, 0.5):
     print(f"greys times {factor}: right in {dimmed[factor]:.0%}")
 
 # %% tags=["plumbing"]
-ledger.record("00/accuracy_dimmed", dimmed[0.75], parameters, limits=(0, 1), chance=1 / 3)
+ledger.record("00/accuracy_lost", dimmed[1] - dimmed[0.5], parameters, limits=(-1, 1), chance=0)
+ledger.say(
+    "Half the brightness has cost it **{cost:.0f}** right answers in 100.",
+    cost=100 * (dimmed[1] - dimmed[0.5]),
+)
 
 # %% [markdown]
-# At half the brightness it does about as well as a blind guess. It was tested honestly, on new patients, and still it
+# Now it does about as well as a blind guess. It was tested honestly, on new patients, and still it
 # had learnt the greys of *these scanners*. No interval had warned us: it speaks of more patients **of the same kind**.
 # Lesson [04](04_grey_values_and_leaks.ipynb) is about such traps.
 #

@@ -177,7 +177,7 @@ for name, (row, column, half) in squares.items():
 pd.DataFrame(inside).T.round(0).astype(int)
 
 # %% [markdown]
-# Fat and muscle are where physics puts them, give or take ten units. Lung is a mixture of tissue and air. The
+# Fat and muscle are where physics puts them, within a few units. Lung is a mixture of tissue and air. The
 # inside of a vertebra is spongy: thin struts of bone with marrow in between, so its mean is far below compact bone, which
 # is the bright rim around it. But the aorta? The file knows why it is so far above 40.
 
