@@ -54,3 +54,34 @@ def laziest(answer):
 
 def _text(labels):
     return ", ".join(map(str, labels))
+
+
+@check.define("00.3")
+def evened(answer):
+    """Check that each picture is divided by its own average grey."""
+    pictures = np.array([[[1.0, 2], [3, 6]], [[0.5, 0.5], [0, 1]]])[..., None]
+    given = pictures.copy()
+    found = np.asarray(answer(given))
+    check.that(
+        np.array_equal(given, pictures), "Your function changes its input: make a new array."
+    )
+    means = pictures.mean(axis=(1, 2), keepdims=True)
+    check.that(found.shape == pictures.shape, "The result must have the shape of the pictures.")
+    mistakes = {
+        "You divided by the average of all pictures: each needs its own.": pictures
+        / pictures.mean(),
+        "Divide by the average, do not take it away.": pictures - means,
+        "You divided by the largest grey, not by the average.": pictures
+        / pictures.max(axis=(1, 2), keepdims=True),
+        "You divided by the sum: that depends on how many pixels there are.": pictures
+        / pictures.sum(axis=(1, 2), keepdims=True),
+        "You averaged along one axis only: height and width both count.": (
+            pictures / pictures.mean(axis=1, keepdims=True)
+        ),
+    }
+    wrong = "It is wrong for two pictures of 2 x 2 pixels: the average of each result should be 1."
+    check.compare(found, pictures / means, wrong, mistakes)
+    dimmed = np.asarray(answer(0.5 * pictures))
+    check.compare(
+        dimmed, found, "Half as bright, and it gives other numbers: they should be equal."
+    )

@@ -9,7 +9,7 @@ from coursekit import check
 def grey(answer):
     """Check rescaling and windowing of stored values."""
     stored = np.array([[0, 824, 924], [1064, 1204, 3000]], dtype=np.int16)
-    right = np.array([[0, 0, 0.15], [0.5, 0.85, 1]])
+    right = np.clip((stored - 1063.5) / 399 + 0.5, 0, 1)
     given = stored.copy()
     found = np.asarray(answer(given, 1, -1024, 40, 400), dtype=float)
     check.that(
@@ -22,17 +22,18 @@ def grey(answer):
         found.min() >= 0 and found.max() <= 1,
         "Some values lie outside [0, 1]: what happens to values outside the window?",
     )
-    unscaled = np.clip((stored - 40.0) / 400 + 0.5, 0, 1)
-    dark = np.clip((stored - 1064.0) / 400, 0, 1)
+    unscaled = np.clip((stored - 39.5) / 399 + 0.5, 0, 1)
+    dark = np.clip((stored - 1063.5) / 399, 0, 1)
     mistakes = {
         "You windowed the stored values: first make them Hounsfield units.": unscaled,
         "The centre of the window comes out black. Which grey should it have?": dark,
     }
     wrong = "It is wrong for slope 1, intercept -1024, centre 40 and width 400."
-    check.compare(found, right, wrong, mistakes, tolerance=0.003)
+    # The tolerance lets DICOM's other window pass, LINEAR_EXACT: (HU - c) / w + 1/2.
+    check.compare(found, right, wrong, mistakes, tolerance=0.005)
     again = np.asarray(answer(np.array([0, 20, 40]), 2.5, -50, 0, 200), dtype=float)
-    wrong = "It is wrong when the slope is not 1."
-    check.compare(again, [0.25, 0.5, 0.75], wrong, tolerance=0.003)
+    right = np.array([-49.5, 0.5, 50.5]) / 199 + 0.5
+    check.compare(again, right, "It is wrong when the slope is not 1.", tolerance=0.005)
 
 
 @check.define("01.2")
@@ -80,23 +81,36 @@ def voxel(answer):
 
 
 @check.define("01.3")
-def inversion_time(answer):
-    """Check the inversion time that nulls a tissue."""
-    t1, tr = 4300.0, 9000.0
-    along = 1 - np.exp(-tr / t1)  # what has recovered since the last excitation
-    right = t1 * np.log(2 / (1 + np.exp(-tr / t1)))
-    found = float(answer(t1, tr))
-    check.that(found > 0, "The time comes out negative or zero: check the signs.")
-    endless = t1 * np.log(2)
+def flipped(answer):
+    """Check that a mirrored volume comes with the affine that keeps every value in its place."""
+    volume = np.arange(24.0).reshape(2, 3, 4)
+    affine = np.array([[0.0, 2, 0, 10], [-3, 0, 0, 20], [0, 0, 4, -8], [0, 0, 0, 1]])
+    found = answer(volume.copy(), affine.copy())
+    two = isinstance(found, tuple | list) and len(found) == 2
+    check.that(two, "Two results are wanted: the new array and its affine.")
+    array, new = np.asarray(found[0]), np.asarray(found[1], dtype=float)
+    check.that(array.shape == volume.shape, "The array must keep its shape.")
+    other_axis = np.array_equal(array, volume[:, ::-1]) or np.array_equal(array, volume[..., ::-1])
+    check.that(not other_axis, "You reversed another axis than the first.")
+    check.that(not np.array_equal(array, volume), "The array is not reversed.")
+    check.that(np.array_equal(array, volume[::-1]), "The array is not the reversed one.")
+    check.that(new.shape == (4, 4), "The affine must be a 4 x 4 matrix.")
+    turn = np.diag([-1.0, 1, 1, 1])
+    too_far, short = turn.copy(), turn.copy()
+    too_far[0, 3], short[0, 3] = 2, 1
     mistakes = {
-        "That is the answer for a very long repetition time: does yours use it?": endless,
-        "Nearly: check the sign of the exponential with the repetition time.": t1
-        * np.log(2 / along),
+        "You left the affine as it was: now it says the wrong place for every value.": affine,
+        "The direction is turned, but the first voxel of the new array lies elsewhere.": affine
+        @ turn,
+        "It is one voxel too far: the last of n voxels has the number n - 1.": affine @ too_far,
+        "You turned the patient, not the array: which matrix is applied to the voxel numbers?": (
+            turn @ affine
+        ),
+        "The order of the two matrices is wrong: the voxel numbers are changed first.": short
+        @ affine,
     }
-    wrong = "Put your time into the signal equation: it is not 0."
-    check.compare(found, right, wrong, mistakes, tolerance=0.2)
-    wrong = "For a very long repetition time it must become T1 ln 2."
-    check.compare(float(answer(t1, 1e6)), endless, wrong, tolerance=0.2)
-    short = 260 * np.log(2 / (1 + np.exp(-1000 / 260)))
-    wrong = "It is wrong for a tissue with T1 = 260 ms and a repetition time of 1000 ms."
-    check.compare(float(answer(260.0, 1000.0)), short, wrong, tolerance=0.02)
+    wrong = "It is wrong for an array of the shape (2, 3, 4): some values have left their place."
+    check.compare(new, affine @ short, wrong, mistakes)
+    long = np.zeros((5, 2, 2))
+    place = np.asarray(answer(long, np.eye(4))[1], dtype=float)
+    check.compare(place[0], [-1, 0, 0, 4], "It is right for two voxels along the axis, not for 5.")

@@ -5,6 +5,12 @@ import pytest
 
 from coursekit import check
 
+
+def _in_place(pictures):
+    pictures /= pictures.mean(axis=(1, 2), keepdims=True)
+    return pictures
+
+
 WRONG = {
     "00.1": {
         "counts": lambda labels, given, s: int(np.sum(given[labels == s] == s)),
@@ -29,6 +35,17 @@ WRONG = {
         "place, not label": lambda train, test: float(
             np.mean(test == np.unique(train, return_counts=True)[1].argmax())
         ),
+    },
+    "00.3": {
+        "all pictures": lambda pictures: pictures / pictures.mean(),
+        "subtracts": lambda pictures: pictures - pictures.mean(axis=(1, 2), keepdims=True),
+        "largest": lambda pictures: pictures / pictures.max(axis=(1, 2), keepdims=True),
+        "sum": lambda pictures: pictures / pictures.sum(axis=(1, 2), keepdims=True),
+        "one axis": lambda pictures: pictures / pictures.mean(axis=1, keepdims=True),
+        "the averages": lambda pictures: pictures.mean(axis=(1, 2), keepdims=True),
+        "unchanged": lambda pictures: pictures.copy(),
+        "in place": _in_place,
+        "two averages by heart": lambda pictures: pictures / np.reshape([3, 0.5], (2, 1, 1, 1)),
     },
 }
 ALSO_WRONG = {  # found, with a message that others share

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from coursekit import check
-from medlib.simulation.signal import nulling_time
 
 
 def grey(stored, slope, intercept, centre, width):
@@ -17,6 +16,10 @@ def voxel(affine, point):
 
 def rounded(numbers):
     return tuple(int(number) for number in np.rint(list(numbers)))
+
+
+def flip(affine, last):
+    return affine @ np.array([[-1.0, 0, 0, last], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
 def in_place(stored, slope, intercept, centre, width):
@@ -75,19 +78,23 @@ WRONG = {
     ),
     "four numbers": ("01.2", lambda a, p: np.linalg.inv(a) @ [*p, 1], "Three numbers"),
     "clipped": ("01.2", lambda a, p: rounded(np.maximum(voxel(a, p), 0)), "negative"),
-    "long repetition": ("01.3", lambda t1, tr: t1 * np.log(2), "very long repetition time"),
-    "wrong sign": (
+    "one result": ("01.3", lambda v, a: v[::-1], "Two results"),
+    "other axis": ("01.3", lambda v, a: (v[:, ::-1], a), "another axis"),
+    "array as it was": ("01.3", lambda v, a: (v, flip(a, v.shape[0] - 1)), "not reversed"),
+    "affine as it was": ("01.3", lambda v, a: (v[::-1], a), "as it was"),
+    "direction only": ("01.3", lambda v, a: (v[::-1], flip(a, 0)), "lies elsewhere"),
+    "one too far": ("01.3", lambda v, a: (v[::-1], flip(a, v.shape[0])), "too far"),
+    "patient turned": (
         "01.3",
-        lambda t1, tr: t1 * np.log(2 / (1 - np.exp(-tr / t1))),
-        "sign of the exponential",
+        lambda v, a: (v[::-1], np.diag([-1.0, 1, 1, 1]) @ a),
+        "turned the patient",
     ),
-    "upside down": ("01.3", lambda t1, tr: t1 * np.log((1 + np.exp(-tr / t1)) / 2), "negative"),
-    "decimal logarithm": (
+    "wrong order": (
         "01.3",
-        lambda t1, tr: t1 * np.log10(2 / (1 + np.exp(-tr / t1))),
-        "it is not 0",
+        lambda v, a: (v[::-1], flip(np.eye(4), v.shape[0] - 1) @ a),
+        "order of the two matrices",
     ),
-    "one case": ("01.3", lambda t1, tr: nulling_time(4300, tr), "T1 = 260 ms"),
+    "two voxels only": ("01.3", lambda v, a: (v[::-1], flip(a, 1)), "not for 5"),
 }
 
 
@@ -99,5 +106,9 @@ def test_wrong_answers_are_named(plant):
     assert expected in verdict.message
 
 
-def test_the_exact_inversion_time_is_that_of_the_simulation():
-    assert check.verdict("01.3", nulling_time).state == "correct"
+def test_both_windows_of_dicom_are_accepted():
+    assert check.verdict("01.1", grey).state == "correct"
+    assert (
+        check.verdict("01.1", lambda s, m, b, c, w: grey(s, m, b, c - 0.5, w - 1)).state
+        == "correct"
+    )
