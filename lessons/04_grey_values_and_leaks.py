@@ -224,8 +224,8 @@ check.exercise("04.1", zscore_in_brain)
 # ## Is the scanner's trace gone?
 #
 # Why should it matter? At one hospital most patients may be ill, at another few. A network that recognises the hospital then
-# has a shortcut to the diagnosis, and fails where the shortcut does not hold. Exactly that was found for pneumonia in
-# chest X-rays ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
+# has a shortcut to the diagnosis, and fails where the shortcut does not hold. Networks that look for pneumonia in
+# chest X-rays were found to recognise the hospital ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
 #
 # Real receivers differ by large factors. `simbrain` is kinder: each scanner already sets one tissue to about one brightness. So we
 # start from images that are roughly adjusted, and ask what is left. From each patient we take one slice.
@@ -260,13 +260,13 @@ axes[0, 1].legend(fontsize=10)
 plotting.show(
     fig,
     alt="Mean histograms of the brain by site, for T1, T2 and FLAIR, as they come and after the z-score. "
-    "In T2 the z-score brings the curves together; in T1 and FLAIR sites A and B still differ from C and D.",
+    "In T2 the z-score brings the curves together; in T1 A and B differ from C and D, in FLAIR the peaks differ.",
 )
 
 # %% [markdown]
 # Mean histograms of the training patients, three sequences, four sites. Compare the rows. The z-score brings the T2 curves
-# together. In T1, and at the peak of FLAIR, two pairs remain: A and B have a magnet of 1.5 tesla, C and D one of 3 tesla, and the
-# field strength changes the contrast between tissues.
+# together. In T1 two pairs remain: A and B have a magnet of 1.5 tesla, C and D one of 3 tesla, and the field strength changes the
+# contrast between tissues. In FLAIR the peaks keep different heights.
 #
 # ### A model that guesses the scanner
 #
@@ -348,8 +348,8 @@ ledger.say(
 # %% [markdown]
 # The z-score empties the means, as it must, since all are 0. The histogram still gives the scanner away.
 #
-# > **Note** *Two kinds of intervals.* A **95 % interval** says how far a number may be off because we measured these patients and
-# > not others. The **99 % band** behind a recorded number says where one more run of this notebook, with another seed,
+# > **Note** *Two kinds of intervals.* A **95 % interval** (here the mean and 1.96 standard errors to each side) says how far a
+# > number may be off because we measured these patients and not others; of twenty such intervals about one misses. The **99 % band** behind a recorded number says where one more run of this notebook, with another seed,
 # > should end.
 #
 # ### Does a method make it *worse*?
@@ -516,7 +516,7 @@ def estimate_field(image, inside, sigma):
 
 
 # %% [markdown]
-# > **Predict** The filter sees one image only. What besides the field is smooth and wide, and will end up in the estimate?
+# The filter sees one image only. What besides the field may be smooth and wide, and end up in the estimate?
 
 # %% tags=["plumbing"]
 def draw_rows(images, maps):
@@ -605,8 +605,8 @@ ledger.say(
 )
 
 # %% [markdown]
-# For a strong field 20 mm is best; for a slice without a field the best correction is none. Every row has its price: what
-# follows a strong field also follows anatomy. The better tool is
+# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: what it removes is anatomy. And for a slice without a
+# field the best correction is none. Every row has its price: what follows a field also follows anatomy. The better tool is
 # **N4** ([Tustison and others 2010](https://doi.org/10.1109/TMI.2010.2046908)), which fits a smooth surface and sharpens the histogram in
 # turn, in three dimensions. It too should be looked at as a map: no anatomy may show.
 #
@@ -841,6 +841,10 @@ def out_of_fold(case, unit, repeat):
 UNITS, deals = ("slice", "patient"), range(repeats)
 scores = [[[out_of_fold(case, unit, deal) for deal in deals] for unit in UNITS] for case in CASES]
 
+# %% [markdown]
+# By how much does the wrong split flatter? **Flattery** is the AUC by slice minus the AUC by patient. All intervals are 95 %, from the
+# bootstrap over patients.
+
 # %% tags=["plumbing"]
 targets = np.array([target == 1 for _, _, target, _ in CASES.values()])
 
@@ -982,9 +986,7 @@ check.exercise("04.3", auc_at_new_site)
 
 # %% [markdown]
 # When it is right, train for each of the four sites in turn, with `grey_values` and `logistic` or `svm`. The sites of all images are
-# `np.concatenate([split.table["site"] for split in data.splits.values()])`.
-#
-# > **Predict** Is a new *site* harder than a new *patient*?
+# `np.concatenate([split.table["site"] for split in data.splits.values()])`. Is a new *site* harder than a new *patient*?
 #
 # <details><summary>Answer</summary>
 #
