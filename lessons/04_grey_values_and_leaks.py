@@ -85,11 +85,11 @@ plotting.show(
 # - see a bias field, take it away, and see what else goes with it;
 # - measure how a leak between slices of a patient flatters a model, and how it makes you choose the wrong one.
 #
-# **Reading:** about 50 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
+# **Reading:** about 50 min · **running:** about 25 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
 # sites, the simulation) and [lesson 03](03_cleaning_and_geometry.ipynb) (images that are clean and have one size)
 #
-# All patients come from `simbrain`, which is simulated. So we know the truth behind every image. What we measure tells
-# you how *methods* behave; how large an effect is in a real hospital it cannot say.
+# All patients come from `simbrain`, a simulation. It shows how *methods* behave; how large an effect is in a real hospital
+# it cannot say.
 #
 # ## Three ways to normalise
 #
@@ -103,8 +103,8 @@ plotting.show(
 # | **percentile** | 0.5th percentile | 99.5th minus 0.5th percentile | nearly all from 0 to 1 |
 # | **z-score** | mean | standard deviation | mean 0, standard deviation 1 |
 #
-# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Everything is counted over the
-# pixels of the brain: with the air around it, the result would depend on how tightly the image was cropped.
+# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Only pixels of
+# the brain count: with the air, the result would depend on how tightly the image was cropped.
 
 
 # %%
@@ -148,8 +148,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# Blue is the brain's histogram without the letter, red the histogram of *the same pixels* with the letter elsewhere in the
-# image. Under **min-max** four pixels squeeze the whole brain into the darkest fifth of the scale. Under the **z-score** it
+# Blue is the brain's histogram without the letter, red that of *the same pixels* with the letter in the image. Under **min-max** four pixels squeeze the whole brain into the darkest fifth of the scale. Under the **z-score** it
 # gets narrower, because the letter inflates the standard deviation. The **percentiles** hardly notice: four pixels are
 # fewer than 0.5 % of the brain.
 #
@@ -227,8 +226,8 @@ check.exercise("04.1", zscore_in_brain)
 # has a shortcut to the diagnosis, and fails where the shortcut does not hold. Networks that look for pneumonia in
 # chest X-rays were found to recognise the hospital ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
 #
-# Real receivers differ by large factors. `simbrain` is kinder: each scanner already sets one tissue to about one brightness. So we
-# start from images that are roughly adjusted, and ask what is left. From each patient we take one slice.
+# Real receivers differ by large factors. In `simbrain` each scanner already sets one tissue to about one brightness, so we
+# start from images that are roughly adjusted. From each patient we take one slice.
 
 
 # %%
@@ -270,7 +269,7 @@ plotting.show(
 #
 # ### A model that guesses the scanner
 #
-# Eyes are not enough; we measure. Each brain is described in two ways: by the **means** of the three channels, and by the
+# Each brain is described in two ways: by the **means** of the three channels, and by the
 # **histogram**, nine percentiles of each channel. Numbers that describe an image are called **features**.
 
 
@@ -287,7 +286,7 @@ def describe(values, method):
 # The model is [logistic regression](https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression), which draws
 # straight borders between classes. We test it by **five-fold cross-validation**: deal the patients into five groups
 # (**folds**), train on four, predict the fifth, each in turn. So every patient is predicted by a model that has not seen
-# them. Which patient falls into which fold is luck, so we deal several times and average.
+# them. Who falls into which fold is luck, so we deal several times and average.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -346,7 +345,7 @@ ledger.say(
 )
 
 # %% [markdown]
-# The z-score empties the means, as it must, since all are 0. The histogram still gives the scanner away.
+# The z-score empties the means, as it must: all are 0. The histogram still gives the scanner away.
 #
 # > **Note** *Two kinds of intervals.* A **95 % interval** (here the mean and 1.96 standard errors to each side) says how far a
 # > number may be off because we measured these patients and not others; of twenty such intervals about one misses. The **99 % band** behind a recorded number says where one more run of this notebook, with another seed,
@@ -480,8 +479,8 @@ for name, split in data.splits.items():
 #
 # $$v(\mathbf{r}) = u(\mathbf{r}) \, b(\mathbf{r}) + \varepsilon(\mathbf{r}).$$
 #
-# To judge a correction one must know $u$ and $b$. So we take the template's slice and put a random field on it, with the
-# function that made `simbrain`.
+# To judge a correction one must know $b$. So we put a random field on the template's slice, with the function that made
+# `simbrain`.
 
 # %%
 from medlib.simulation.scanner import add_rician_noise, bias_field
@@ -516,7 +515,7 @@ def estimate_field(image, inside, sigma):
 
 
 # %% [markdown]
-# The filter sees one image only. What besides the field may be smooth and wide, and end up in the estimate?
+# What besides the field may be smooth and wide, and end up in the estimate?
 
 # %% tags=["plumbing"]
 def draw_rows(images, maps):
@@ -645,8 +644,8 @@ ledger.say(
 )
 
 # %% [markdown]
-# > **Note** Slices of a patient resemble each other, so the interval comes from the **bootstrap**: draw *patients* at random with
-# > replacement, each with all of their slices, compute the number again, and repeat many times.
+# > **Note** Slices of a patient resemble each other. So this interval comes from the **bootstrap**: draw *patients* with
+# > replacement, each with all their slices, compute the number again, many times.
 #
 # Correct a bias field when it is strong and the question depends on absolute brightness. This course trains on uncorrected images.
 #
@@ -749,8 +748,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Most images find their own patient; by chance it would be about one in 800. Copying the sibling's label gives the right
-# answer, without any idea of what a tumour is.
+# By chance it would be about one in 800. Copying the sibling's label gives the right answer without any idea of what a
+# tumour is.
 #
 # ### Exercise 04.2: deal out patients
 #
@@ -938,7 +937,6 @@ ledger.say(
 # <details><summary>Why is a dot sometimes below 0.5?</summary>
 #
 # If the fold under test happens to hold many tumours, the other four hold few, and a model without knowledge leans the wrong way.
-# The models are not trained anew in the bootstrap; how much training adds is seen in the spread of the dots.
 #
 # </details>
 #
@@ -992,7 +990,7 @@ check.exercise("04.3", auc_at_new_site)
 #
 # Hardly, here. Logistic regression stays close to its blue dots, a little lower at site C, where it is no better with
 # patients dealt. The sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to lose.
-# At a real new hospital all of that may differ.
+# At a real hospital that may differ.
 #
 # </details>
 #
