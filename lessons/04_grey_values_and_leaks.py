@@ -75,7 +75,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# One virtual head, four scanners, one window. Nothing about the patient differs. Yet a model that was trained on
+# One virtual head, four scanners, one window. (How strongly each receiver amplifies is our choice; hospitals differ as
+# freely.) Nothing about the patient differs. Yet a model that was trained on
 # A and C has never seen a brain as dark as B's.
 #
 # **You will**
@@ -121,7 +122,8 @@ def normalise(values, method):
 METHODS = ["as it comes", "min-max", "percentile", "z-score"]
 
 # %% [markdown]
-# Now somebody burns a small white letter into the image: four pixels with the value 5, far brighter than any tissue.
+# Now somebody burns a small white letter into the head of site A (`inside` marks its brain): four pixels with the value 5,
+# far brighter than any tissue.
 #
 # > **Predict** Which of the three methods hardly notices? Which one suffers most?
 
@@ -189,7 +191,7 @@ for each they slide onto each other, nearly: A and B stay higher in the middle t
 plotting.show_animation(sliding(), alt=ALT, milliseconds=180)
 
 # %% [markdown]
-# The curves slide onto each other, and yet they do not become one: near 0, A and B end higher than C and D. Such a map can
+# The curves slide onto each other, and yet they do not become one: near 0.5, A and B end higher than C and D. Such a map can
 # shift and stretch a histogram; it cannot change its *shape*. The shape comes from the patient, but also from the scanner's contrast, noise and sharpness.
 #
 # ### Exercise 04.1: the brain, not the air
@@ -439,7 +441,7 @@ def one_channel(method, channel):
 
 # %%
 rows = {}
-for number, name in enumerate(CHANNELS):
+for number, name in enumerate(data.channel_names):
     before, after = one_channel("as it comes", number), one_channel("z-score", number)
     rows[name] = [mean_interval(each) for each in (before, after, after - before)]
 pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
@@ -479,12 +481,13 @@ for name, split in data.splits.items():
 #
 # $$v(\mathbf{r}) = u(\mathbf{r}) \, b(\mathbf{r}) + \varepsilon(\mathbf{r}).$$
 #
-# To judge a correction one must know $b$. So we put a random field on the template's slice, with the function that made
-# `simbrain`.
+# To judge a correction one must know $b$. So we put a random field on the first picture's head, with the function that made
+# `simbrain`. `grey`, `white` and `fluid` are the shares of tissue in each pixel; each tissue gets one brightness.
 
 # %%
 from medlib.simulation.scanner import add_rician_noise, bias_field
 
+PIXEL_MM = 2.0  # of the template
 true = (0.50 * grey + 0.70 * white + 0.20 * fluid) * inside
 
 
@@ -538,7 +541,6 @@ def draw_rows(images, maps):
 # %% tags=["plumbing"]
 field, measured = scan(0.3, np.random.default_rng(6))
 measured, field = (each / np.exp(np.log(field)[inside].mean()) for each in (measured, field))
-PIXEL_MM = 2.0
 ALT = """Top: a brain slice, true, measured with a bias field, and corrected. Bottom, in colour: the true field,
 its estimate, and what is left over of the field after the correction. The estimate shows the dark fluid in the
 middle as blue; what is left over has the opposite sign there."""
