@@ -40,7 +40,7 @@ def repair(answer):
     network.fit(images, labels, epochs=40, batch_size=8, verbose=0)
     right = np.mean((network.predict(images, verbose=0) >= 0.5) == labels)
     check.that(
-        right > 0.9, f"After 40 epochs only {right:.0%} of 32 easy pictures are right: does it learn?"
+        right > 0.9, f"After 40 epochs only {right:.0%} of 32 pictures are right. Does it learn?"
     )
 
 
