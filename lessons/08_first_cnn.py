@@ -44,8 +44,8 @@ seed = 0  # of the initial weights and of the order of the images
 # ## Would you have seen it?
 #
 # Our images are `simbrain` ([lesson 02](02_mr_simulation.ipynb)): simulated magnetic resonance slices of virtual
-# patients, half of whom have a tumour. What we measure on them says something about methods and nothing about hospitals.
-# (With another data set in the cell above everything runs too; the text speaks of `simbrain`.)
+# patients, half of whom have a tumour. Results on them speak of methods, not of hospitals. (You may name another data set
+# in the cell above; the text speaks of `simbrain`.)
 
 # %%
 from medlib import training
@@ -53,9 +53,10 @@ from medlib import training
 training.set_seed(seed)  # imports Keras quietly, then seeds Python, NumPy and TensorFlow
 import keras
 import numpy as np
+import pandas as pd
 from keras import layers
 
-from medlib import datasets
+from medlib import datasets, plotting
 
 data = datasets.resolve(dataset, image_size=image_size, strict=True)
 train, validation = data.train, data.validation
@@ -64,10 +65,8 @@ train, validation = data.train, data.validation
 import warnings
 
 import matplotlib.pyplot as plt
-import pandas as pd
 
 from coursekit import check, ledger
-from medlib import plotting
 
 plotting.use_style()
 warnings.filterwarnings("ignore", message=r"(?s).*(softmax|y_pred.shape|shuffle=True|are taken for)")  # they are told in the text
@@ -77,10 +76,14 @@ class_names, channels = data.class_names, data.channel_names
 parameters = {"dataset": dataset, "image_size": image_size, "steps": steps, "seed": seed}
 simulated = data.name == "simbrain"
 window = (0.2, 0.8) if simulated else (0, 1)
-first = [np.flatnonzero(train.labels == k)[:2] for k in (0, 1)]
-shown = np.array([127, 137, 264, 53]) if simulated and image_size == 64 else np.transpose(first).ravel()
+normal, abnormal = (np.flatnonzero(train.labels == k)[:2] for k in (0, 1))
+shown = np.array([normal[0], *abnormal, normal[1]])
+if simulated and image_size == 64:
+    shown = np.array([127, 137, 264, 53])
 
 # %% [markdown]
+# The folded cell above chooses which training slices are `shown`, and the `window`: which values are drawn black and white.
+#
 # > **Predict** Here are four training slices in FLAIR, the contrast in which water in tissue is bright and free fluid
 # > dark. Two of them show a tumour. Which two?
 
@@ -90,7 +93,7 @@ fig = plotting.image_grid(flair, titles=list("ABCD"), window=window)
 plotting.show(fig, alt="Four training slices A to D, in FLAIR, all with bright spots.")
 
 # %% [markdown]
-# The answer is in the labels. The orange outline is the simulation's own; the network will never see it.
+# The labels answer. The orange outline is the simulation's own; the network will never see it.
 
 # %% tags=["plumbing"]
 fig = plotting.image_grid(
@@ -124,7 +127,7 @@ plotting.show(fig, alt="The same four slices with their labels; tumours are outl
 # ])
 # model.compile("adam", loss="categorical_crossentropy", metrics=["accuracy"])
 #
-# labels = [int(line) for line in open("labels.txt")]         # in the order of the patients
+# labels = [int(line) for line in open("labels.txt")]         # ordered by patient
 # model.fit("brain_1.png", labels[0], epochs=10)              # train on the picture
 # print(model.evaluate(image, labels[0]))                     # how good is it?
 # for name, label in zip(os.listdir("images"), labels):       # then on the other ones
@@ -188,9 +191,9 @@ print("loss", history["loss"], "accuracy", history["accuracy"])
 print("largest change of a weight", max(np.abs(a - b).max() for a, b in pairs))
 
 # %% [markdown]
-# Cross-entropy is $-\sum_k y_k \log p_k$. With one unit that is $-y_1 \log 1 = 0$, tumour or not. A loss that is always
-# zero has gradient zero, so no weight ever moves. And the accuracy? 24 of 32 slices have a tumour, and the network calls
-# everything a tumour. With nine tumours in ten slices it would report 90 % and look like a success.
+# Cross-entropy is $-\sum_k y_k \log p_k$. With one unit that is $-y_1 \log 1 = 0$, tumour or not. Its gradient is zero, so no
+# weight ever moves. And the accuracy? 24 of 32 slices have a tumour, and the network calls everything a tumour. With
+# nine tumours in ten slices it would report 90 % and look like a success.
 #
 # **Exercise 08.1: repair it.** Write a function that takes the listing's layers without the last one, adds a last layer
 # with *one* unit that gives the probability of a tumour, and returns the compiled network. The check trains it on 32
@@ -250,8 +253,8 @@ ax.spines[:].set_visible(False)
 plotting.show(fig, alt="True and given labels of twenty files sorted as text: sixteen differ, marked by crosses.")
 
 # %% [markdown]
-# Sixteen of twenty, without an error or a warning. The rule that prevents it: **a label stands in the same row as its
-# image's file name**, and nothing depends on the order of files.
+# Sixteen of twenty, without a warning. The rule that prevents it: **a label stands in the same row as its image's file
+# name**, and nothing depends on the order of files.
 #
 # **Exercise 08.2: labels that cannot get lost.** Write a function that takes a list of file names, in any order, and a
 # table with the columns `image` and `label`. It returns the labels (a list or an array) in the order of the *files*. A
@@ -305,8 +308,8 @@ from medlib.datasets.simbrain import new_patients
 unseen = new_patients(seed=20308, image_size=image_size) if simulated else data.test
 
 # %% [markdown]
-# Real images come as files. The folded cell writes these slices as an archive would deliver them: PNG files (T1, T2 and
-# FLAIR become red, green and blue) and one table.
+# Real images come as files. The folded cell writes these slices into a folder, `delivery`, as an archive would: PNG files
+# (T1, T2 and FLAIR become red, green and blue) and one table.
 
 # %% tags=["plumbing"]
 from pathlib import Path
@@ -439,8 +442,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Left to right the map shrinks, the channels multiply, and one number sees more of the head: from one pixel to nearly
-# all. The last layer has 65 weights: one for each mean, and a bias. No weight depends on the size of the picture.
+# Left to right the map shrinks, the channels multiply, and one number sees more of the head. The last layer has 65 weights:
+# one for each mean, and a bias. No weight depends on the size of the picture.
 #
 # ### Training, and watching
 #
@@ -589,6 +592,8 @@ ledger.say(
 # anything predict the test patients.
 
 # %%
+from medlib.evaluation import statistics
+
 probability, hand_made = predict(test.images), baseline.decision_function(test.images)
 commonest = np.bincount(train.labels).argmax()  # in training
 tumour = test.labels == 1
@@ -679,7 +684,8 @@ plotting.show(
 
 # %% [markdown]
 # At 1/2 the network raises few false alarms and misses more tumours. A screening programme might want another point. Which
-# one is a *decision*, so it is made on validation patients. Move the threshold and watch the dot.
+# one is a *decision*, so it is made on validation patients. Move the threshold and watch the dot: `two_views` draws what the
+# film showed, for any threshold.
 
 # %%
 import ipywidgets
@@ -738,8 +744,8 @@ if chosen is not ...:
 #
 # Validation and test gave the network two AUCs. Why? One reason may be tuning: nothing was chosen on validation in this
 # lesson, but the number of steps and the learning rate were, when it was written. The other reason is the patients. The
-# **diameter** is the largest extent of the tumour in the slice; we cut it where the training tumours fall into about
-# equal thirds.
+# **diameter** is the largest extent of the tumour in the slice. The folded cell cuts it where the training tumours fall into
+# about equal thirds, called `names`; `size_group` gives 0, 1 or 2 for each tumour slice, and -1 for a normal one.
 
 # %% tags=["plumbing"]
 sized = "tumour_diameter_mm" in test.table
@@ -776,16 +782,16 @@ pd.DataFrame([composition(split) for split in groups.values()], index=list(group
 
 
 # %%
-def auc_of(split, scores, k):
+def auc_of(split, scores, size):
     """AUC of one size of tumours against all normal slices."""
-    rows = np.isin(size_group(split), (k, -1))
+    rows = np.isin(size_group(split), (size, -1))
     who = split.subjects[rows]
     return statistics.auc_interval(split.labels[rows], scores[rows], subjects=who)
 
 
 by_size = {
-    "validation": [auc_of(validation, film[-1], k) for k in range(len(names))],
-    "test": [auc_of(test, probability, k) for k in range(len(names))],
+    "validation": [auc_of(validation, film[-1], size) for size in range(len(names))],
+    "test": [auc_of(test, probability, size) for size in range(len(names))],
 }
 
 # %% [markdown]
@@ -825,10 +831,11 @@ plotting.show(
 # most normal slices. The larger ones are nearly all found.
 #
 # This is the **spectrum effect** ([Ransohoff and Feinstein 1978](https://doi.org/10.1056/NEJM197810262991705)): a test looks
-# better where the disease is more advanced. How much of our gap is due to it? The AUC is an average over tumour slices, so
-# it is the sum of the groups' AUCs $A_k$, weighted by their shares $s_k$:
+# better where the disease is more advanced. How much of our gap is due to it? The AUC is an average over tumour slices: each
+# counts the share of normal slices with a lower probability. So it is the sum of the AUCs $A_g$ of the sizes $g$, weighted
+# by their shares $s_g$:
 #
-# $$A = \sum_k s_k A_k .$$
+# $$A = \sum_g s_g A_g .$$
 #
 # Put the *test's* shares into the *validation's* sum, and you get the AUC that validation would have with the
 # test's mix of diameters. The interval of the gap comes from the two intervals ([Zou and Donner
@@ -878,8 +885,8 @@ ledger.say(
 
 # %% [markdown]
 # A gap between two groups of patients needs no leak and no overfitting. The classical model shows it: it has no seed, and
-# its AUC is higher on the test patients, by more than the sizes explain. Its interval, too, includes zero: 90 patients
-# are few. **Never read an AUC without asking who was in the group, and how many.**
+# its AUC is higher on test, by more than the sizes explain. Its interval, too, includes zero: 90 patients are few. **Never
+# read an AUC without asking who was in the group, and how many.**
 #
 # ## What it misses
 #
@@ -922,8 +929,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# The missed tumours are small or faint and look like the spots around them; in the false alarms spots run together. Did
-# you get all eight right? If not, the errors are understandable. That does not make them harmless.
+# The missed tumours are small or faint and look like the spots around them; in the false alarms spots run together. If you
+# did not get all eight right, the errors are understandable. That does not make them harmless.
 #
 # ## Keep it, and use it
 #
@@ -986,20 +993,18 @@ pd.DataFrame({
 }, index=new["image"]).round(3)
 
 # %% [markdown]
-# The two middle columns agree. In the last one the answers run to an end, 0 or 1, without a warning. That is why
-# preprocessing belongs to the model. The folder `first_cnn` stays beside this notebook; `medlib train` makes such a folder from your own images in one
-# command.
+# The two middle columns agree. In the last one the answers run to an end, 0 or 1, without a warning: preprocessing belongs to
+# the model. The folder `first_cnn` stays beside this notebook; `medlib train` makes one from your own images.
 #
 # **In this lesson we**
 #
-# - saw that code can run without learning: softmax over one unit, a loss of zero, labels in another order than the images,
-#   one picture, a test on the training images;
+# - saw that code can run without learning, and report success;
 # - built a network whose weights do not depend on the size of the picture, and watched two classes part;
-# - tested it once, on patients drawn for this lesson, with 95 % intervals over patients, next to two baselines;
-# - took a gap between validation and test apart into the mix of tumour sizes and the rest;
+# - tested it once, on new patients, with 95 % intervals over patients, next to two baselines;
+# - took a gap between validation and test apart into tumour sizes and the rest;
 # - saw which tumours it misses, and kept network and preprocessing together.
 #
-# `simbrain` is a simulation from one anatomical template. It can compare methods. It cannot show how any of them does with
+# `simbrain` is a simulation from one anatomical template. It can compare methods; it cannot show how any of them does with
 # real patients, other scanners or other diseases. Nothing here is a medical device.
 #
 # **Next** comes lesson 09, recurrent networks, which read the slices of a patient one after the other. Until it is written,
