@@ -875,10 +875,9 @@ cnn = gaps["first CNN"]
 mix = float(cnn["with the test's sizes"]) - cnn["validation"].value
 rest = cnn["test"].value - cnn["validation"].value - mix
 zero = cnn["test - validation"].low <= 0 <= cnn["test - validation"].high
+sentence = "For the network the mix of sizes explains {mix:+.3f}; {rest:+.3f} remains for everything else in which the patients differ. "
 ledger.say(
-    "For the network the mix of sizes explains {mix:+.3f}; {rest:+.3f} remains for everything else in which the patients differ. "
-    "The interval of the whole gap {zero}.",
-    mix=mix, rest=rest,
+    sentence * sized + "The interval of the whole gap {zero}.", mix=mix, rest=rest,
     zero="includes zero: two draws of patients from one and the same population would often differ as much" if zero
     else "does not include zero: chance alone would seldom give such a gap",
 )
