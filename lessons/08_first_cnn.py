@@ -191,16 +191,15 @@ print("loss", history["loss"], "accuracy", history["accuracy"])
 print("largest change of a weight", max(np.abs(a - b).max() for a, b in pairs))
 
 # %% [markdown]
-# Cross-entropy is $-\sum_k y_k \log p_k$. With one unit that is $-y_1 \log 1 = 0$, tumour or not. Its gradient is zero, so no
-# weight ever moves. And the accuracy? 24 of 32 slices have a tumour, and the network calls everything a tumour. With
+# Cross-entropy is $-\sum_k y_k \log p_k$, with $p_k$ the probability that unit $k$ gives and $y_k$ the label. With one unit
+# that is $-y_1 \log 1 = 0$, tumour or not. Its gradient is zero, so no weight ever moves. And the accuracy? 24 of 32 slices have a tumour, and the network calls everything a tumour. With
 # nine tumours in ten slices it would report 90 % and look like a success.
 #
 # **Exercise 08.1: repair it.** Write a function that takes the listing's layers without the last one, adds a last layer
 # with *one* unit that gives the probability of a tumour, and returns the compiled network. The check trains it on 32
 # small pictures.
 #
-# > **Hint** Which function of lesson 07 makes a probability of *one* score, and which loss goes with it? ([All
-# > solutions](solutions/08_first_cnn.ipynb))
+# > **Hint** Which function of lesson 07 makes a probability of *one* score, and which loss goes with it? ([Solution](solutions/08_first_cnn.ipynb))
 
 
 # %% tags=["exercise"]
@@ -260,7 +259,7 @@ plotting.show(fig, alt="True and given labels of twenty files sorted as text: si
 # table with the columns `image` and `label`. It returns the labels (a list or an array) in the order of the *files*. A
 # file without a row in the table must raise a `KeyError`.
 #
-# > **Hint** `table.set_index("image")` makes the file name the key of each row.
+# > **Hint** `table.set_index("image")` makes the file name the key of each row. ([Solution](solutions/08_first_cnn.ipynb))
 
 
 # %% tags=["exercise"]
@@ -279,8 +278,8 @@ check.exercise("08.2", labels_of)
 # %% [markdown]
 # ### 6 and 7: one picture as a data set, and tested on what it was trained on
 #
-# Take a learner that does nothing but remember: **nearest neighbour** stores its training images and gives a new image
-# the label of the most similar one. We let it store one image, then 400.
+# The listing trains on one picture and tests on the same one. Take a learner that does nothing but remember: **nearest
+# neighbour** stores its training images and gives a new image the label of the most similar one.
 
 # %% tags=["nbval-check-output"]
 from sklearn.neighbors import KNeighborsClassifier
@@ -705,7 +704,7 @@ _ = ipywidgets.interact(with_threshold, threshold=(0.02, 0.98, 0.02))
 # probability of $t$ or more.
 #
 # > **Hint** Only images with label 1 matter. Sort their probabilities, highest first: how many must lie at or above
-# > the threshold?
+# > the threshold? ([Solution](solutions/08_first_cnn.ipynb))
 
 
 # %% tags=["exercise"]
@@ -875,7 +874,7 @@ cnn = gaps["first CNN"]
 mix = float(cnn["with the test's sizes"]) - cnn["validation"].value
 rest = cnn["test"].value - cnn["validation"].value - mix
 zero = cnn["test - validation"].low <= 0 <= cnn["test - validation"].high
-sentence = "For the network the mix of sizes explains {mix:+.3f}; {rest:+.3f} remains for everything else in which the patients differ. "
+sentence = "For the network the mix of sizes explains {mix:+.3f}; {rest:+.3f} remains for tuning and for all else in which the patients differ. "
 ledger.say(
     sentence * sized + "The interval of the whole gap {zero}.", mix=mix, rest=rest,
     zero="includes zero: two draws of patients from one and the same population would often differ as much" if zero
@@ -971,7 +970,8 @@ runfiles.write_table(run / runfiles.SPLITS, pd.DataFrame(trained_on))
 
 # %% [markdown]
 # `medlib predict` knows nothing of this notebook: it reads the run folder. Here it gets six of the delivered files. In a
-# terminal: `medlib predict first_cnn/run first_cnn/delivery/scan_0.png --out first_cnn/answers.csv`.
+# terminal: `medlib predict first_cnn/run first_cnn/delivery/scan_0.png --out first_cnn/answers.csv`. (And `medlib evaluate
+# first_cnn/run first_cnn/delivery/labels.csv` gives the test results again.)
 
 # %%
 from medlib import cli
@@ -1014,8 +1014,7 @@ pd.DataFrame({
 # - M. Roberts and others: Common pitfalls and recommendations for using machine learning to detect and prognosticate for
 #   COVID-19 using chest radiographs and CT scans, *Nature Machine Intelligence* 3 (2021), [doi:10.1038/s42256-021-00307-0](https://doi.org/10.1038/s42256-021-00307-0).
 # - S. Ioffe, C. Szegedy: Batch normalization, *ICML* 2015, [arXiv:1502.03167](https://arxiv.org/abs/1502.03167).
-# - I. Loshchilov, F. Hutter: Decoupled weight decay regularization, *ICLR* 2019,
-#   [arXiv:1711.05101](https://arxiv.org/abs/1711.05101).
+# - I. Loshchilov, F. Hutter: Decoupled weight decay regularization (AdamW), *ICLR* 2019, [arXiv:1711.05101](https://arxiv.org/abs/1711.05101).
 # - E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson: Comparing the areas under two or more correlated receiver operating
 #   characteristic curves, *Biometrics* 44 (1988) 837-845, [doi:10.2307/2531595](https://doi.org/10.2307/2531595).
 # - N. A. Obuchowski: Nonparametric analysis of clustered ROC curve data, *Biometrics* 53 (1997) 567-578,
