@@ -554,7 +554,8 @@ losses = [cross_entropy(validation.labels, p) for p in film]
 # %% tags=["plumbing"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
 at_step = every * np.arange(looks + 1)
-left.plot(np.arange(total), [float(rate(step)) for step in range(total)], color=plotting.GREEN)
+some = np.arange(0, total + 1, max(1, every // 2))
+left.plot(some, [float(rate(step)) for step in some], color=plotting.GREEN)
 left.set(xlabel="step", ylabel="learning rate", title="step size")
 right.plot(at_step[1:], history["loss"], marker="o", markersize=4, label="training")
 right.plot(at_step, losses, marker="s", markersize=4, label="validation")
