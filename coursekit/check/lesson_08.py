@@ -7,6 +7,60 @@ from coursekit import check
 
 
 @check.define("08.1")
+def repair(answer):
+    """Check that the repaired network gives probabilities and learns."""
+    import keras
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0.0, 1.0], 16)[:, None].astype("float32")
+    images = rng.uniform(0, 0.5, (32, 8, 8, 3)).astype("float32") + labels[:, :, None, None] / 2
+    keras.utils.set_random_seed(0)
+    body = [keras.layers.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation="relu")]
+    network = answer([*body, keras.layers.Flatten()])
+    check.that(isinstance(network, keras.Model), "Return the network, a keras.Sequential.")
+    check.that(network.compiled, "Your network is not compiled: it has no loss to learn from.")
+    check.that(
+        network.output_shape == (None, 1),
+        f"One unit is wanted at the end; yours has output shape {network.output_shape}.",
+    )
+    wide = network.predict(200 * (images - 0.5), verbose=0)
+    check.that(np.ptp(wide) > 1e-6, "Every image still gets the same answer: which activation?")
+    check.that(
+        wide.min() >= 0 and wide.max() <= 1,
+        f"Some answers are no probabilities, they lie at {wide.min():.3g} or {wide.max():.3g}.",
+    )
+    first = network.evaluate(images, labels, verbose=0, return_dict=True)["loss"]
+    check.that(abs(first) > 1e-9, "The loss is still zero before anything was learnt.")
+    given = network.predict(images, verbose=0).astype(float).clip(1e-7, 1 - 1e-7)
+    expected = -np.log(np.where(labels == 1, given, 1 - given)).mean()
+    check.that(
+        abs(first - expected) < 1e-3,
+        "Your loss is not the cross-entropy of two classes. Which loss goes with one sigmoid unit?",
+    )
+    network.fit(images, labels, epochs=40, batch_size=8, verbose=0)
+    right = np.mean((network.predict(images, verbose=0) >= 0.5) == labels)
+    check.that(
+        right > 0.9, f"After 40 epochs only {right:.0%} of 32 pictures are right. Does it learn?"
+    )
+
+
+@check.define("08.2")
+def matching(answer):
+    """Check that labels follow their files."""
+    table = pd.DataFrame({"image": ["a2.png", "a10.png", "a1.png"], "label": [1, 0, 2]})
+    found = list(answer(["a1.png", "a2.png", "a10.png"], table))
+    mistakes = {"You return the labels in the order of the table, not of the files.": [1, 0, 2]}
+    check.compare(found, [2, 1, 0], "A file got the label of another one.", mistakes)
+    some = list(answer(["a10.png"], table))
+    check.that(some == [0], "It is wrong when only some of the files are asked for.")
+    try:
+        answer(["a1.png", "a3.png"], table)
+    except KeyError:
+        return
+    check.that(False, "A file that is not in the table must raise a KeyError.")
+
+
+@check.define("08.3")
 def threshold(answer):
     """Check the highest threshold that reaches a sensitivity."""
     labels = np.array([1] * 10 + [0] * 10)
@@ -29,44 +83,3 @@ def threshold(answer):
     shuffled = np.random.default_rng(0).permutation(20)
     again = float(answer(labels[shuffled], probabilities[shuffled], 0.9))
     check.that(abs(again - 0.3) < 1e-9, "The answer changes with the order of the images.")
-
-
-@check.define("08.2")
-def weights(answer):
-    """Check the number of weights of the network of lesson 08."""
-    widths = (16, 16, 32, 32, 64, 64)
-
-    def count(channels, *, bias=0, normalised=4, last=65):
-        pairs = zip((channels, *widths[:-1]), widths, strict=True)
-        return sum((9 * a + bias + normalised) * b for a, b in pairs) + last
-
-    mistakes = {
-        "Nearly: each convolution has no bias here.": count(3, bias=1),
-        "Nearly: batch normalisation has four numbers a channel.": count(3, normalised=0),
-        "Nearly: the running mean and variance are counted, too.": count(3, normalised=2),
-        "Nearly: is the last layer counted?": count(3, last=0),
-        "Nearly: the last unit also has a bias.": count(3, last=64),
-    }
-    found = answer(3, widths)
-    check.compare(found, count(3), "It is wrong for 3 channels and the lesson's widths.", mistakes)
-    check.that(answer(1, widths) == count(1), "It is wrong for one channel: which layer sees them?")
-    check.that(
-        answer(3, (8, 24)) == 9 * (3 * 8 + 8 * 24) + 4 * 32 + 25,
-        "It is wrong for two convolutions, 8 and 24 channels wide.",
-    )
-
-
-@check.define("08.3")
-def matching(answer):
-    """Check that labels follow their files."""
-    table = pd.DataFrame({"image": ["a2.png", "a10.png", "a1.png"], "label": [1, 0, 2]})
-    found = list(answer(["a1.png", "a2.png", "a10.png"], table))
-    mistakes = {"You return the labels in the order of the table, not of the files.": [1, 0, 2]}
-    check.compare(found, [2, 1, 0], "A file got the label of another one.", mistakes)
-    some = list(answer(["a10.png"], table))
-    check.that(some == [0], "It is wrong when only some of the files are asked for.")
-    try:
-        answer(["a1.png", "a3.png"], table)
-    except KeyError:
-        return
-    check.that(False, "A file that is not in the table must raise a KeyError.")
