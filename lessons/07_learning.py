@@ -54,7 +54,7 @@ from medlib import plotting
 plotting.use_style()
 
 # %% [markdown]
-# ## One number a slice
+# ## One number per slice
 #
 # Our patients are virtual: `simbrain`, the simulation of lessons 00 to 06. Half of them have a tumour. We use the FLAIR
 # images, and draw test patients that no other lesson has seen.
@@ -99,24 +99,26 @@ blob = brightest_blob(images)
 x = (blob - blob.mean()) / blob.std()
 
 # %% tags=["plumbing"]
-chosen = [int(np.flatnonzero(labels == k)[np.argsort(x[labels == k])[-n]]) for k, n in ((1, 30), (0, 84))]
-fig, axes = plt.subplots(1, 3, figsize=(8, 3.1), width_ratios=(1, 1, 1.35))
-for ax, row, name in zip(axes, chosen, ("tumour", "no tumour"), strict=False):
-    ax.imshow(images[row], vmin=-2, vmax=4)
-    place = np.unravel_index(ndimage.uniform_filter(images[row], 5).argmax(), images[row].shape)
-    ax.add_patch(plt.Rectangle((place[1] - 2.5, place[0] - 2.5), 5, 5, fill=False, ec=plotting.ORANGE, lw=2))
-    ax.set(title=f"{name}: x = {x[row]:.1f}", xticks=[], yticks=[])
-    ax.grid(False)
+colours = np.where(labels, plotting.VERMILION, plotting.BLUE)
 jitter = np.random.default_rng(7).uniform(-0.12, 0.12, len(x))
-axes[2].scatter(x, labels + jitter, s=9, c=np.where(labels, plotting.VERMILION, plotting.BLUE), alpha=0.6)
+fig, axes = plt.subplots(1, 3, figsize=(8, 2.7), width_ratios=(1, 1, 1.3))
+for ax, (kind, rank, name) in zip(axes, ((1, 138, "tumour"), (0, 84, "no tumour")), strict=False):
+    row = np.flatnonzero(labels == kind)[np.argsort(x[labels == kind])[rank]]
+    ax.imshow(images[row], vmin=-2, vmax=4)
+    plotting.outline(ax, data.train.masks[row])
+    place = np.unravel_index(ndimage.uniform_filter(images[row], 5).argmax(), images[row].shape)
+    ax.add_patch(plt.Rectangle((place[1] - 2.5, place[0] - 2.5), 5, 5, fill=False, ec=plotting.SKY, lw=2))
+    ax.set_title(f"{name}: x = {x[row]:.1f}")
+    ax.set_axis_off()
+axes[2].scatter(x, labels + jitter, s=9, c=colours, alpha=0.6)
 axes[2].set(xlabel="x, brightest blob [SD]", yticks=[0, 1], yticklabels=["none", "tumour"], ylim=(-0.3, 1.3))
-fig.supxlabel("window -2 (black) to 4 (white) SD", x=0.27, fontsize=10)
 plotting.show(fig, alt="Two standardised FLAIR slices with the 5 by 5 window of the largest blur output: on the tumour in "
               "one, on ordinary tissue in the other. Right: x of every training slice; tumours mostly lie further "
-              "right, with overlap between about -0.5 and 1.")
+              "right, with overlap between about -1 and 1.")
 
 # %% [markdown]
-# Right: each dot is a training slice, moved up or down a little so that dots do not hide each other. Tumours lie further
+# Blue square: where the blur is largest. Orange: the simulation's outline of the tumour. (Grey runs from -2, black, to 4 SD,
+# white.) Right: each dot is a training slice, moved up or down a little so that dots do not hide each other. Tumours lie further
 # right, but no single limit separates the two groups.
 #
 # ## From score to probability
@@ -177,7 +179,7 @@ def softmax(z):
 # %% tags=["nbval-check-output"]
 for z in (-2.0, 0.0, 3.0):
     two, one = softmax(np.array([0, z])), softmax(np.array([z]))
-    print(f"z = {z:4.1f}   sigmoid {sigmoid(z):.3f}   softmax over (0, z): {two.round(3)}   over z alone: {one}")
+    print(f"z = {z:4.1f}   sigmoid {sigmoid(z):.3f}", "  softmax over (0, z):", two.round(3), "  over z:", one)
 
 # %% [markdown]
 # **Sigmoid is softmax over the scores 0 and $z$**: divide $e^z / (e^0 + e^z)$ by $e^z$. So for two classes one score is
@@ -195,15 +197,16 @@ for z in (-2.0, 0.0, 3.0):
 
 
 # %%
-def loss(weights, x=x, y=labels):
-    """Mean cross-entropy of the two-weight model."""
-    p = probability(weights, x)
-    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+def cross_entropy(p, y):
+    """Mean over the slices; the maximum avoids the logarithm of 0."""
+    p_true = np.where(y == 1, p, 1 - p)
+    return float(-np.mean(np.log(np.maximum(p_true, 1e-12))))
 
 
-# %% [markdown]
-# > **Predict** A model says 1/2 to every slice. What is its loss? What does it cost to give the truth a probability of
-# > 0.01?
+def loss(weights):
+    """Cross-entropy of the two-weight model on the training slices."""
+    return cross_entropy(probability(weights, x), labels)
+
 
 # %% tags=["nbval-check-output"]
 print("always 1/2:", round(loss([0, 0]), 3))
@@ -211,7 +214,7 @@ for p in (0.99, 0.9, 0.5, 0.1, 0.01):
     print(f"probability given to the truth {p:4.2f}   loss {-np.log(p):.3f}")
 
 # %% [markdown]
-# Being sure and wrong is expensive. Remember one number: saying 1/2 costs $\log 2 = 0.693$. With $C$ classes,
+# Being sure and wrong is expensive. And remember one number: saying 1/2 costs $\log 2 = 0.693$. With $C$ classes,
 # knowing nothing costs $\log C$. A loss above that is worse than an honest "I do not know".
 #
 # ## The gradient
@@ -228,9 +231,9 @@ for p in (0.99, 0.9, 0.5, 0.1, 0.01):
 
 
 # %%
-def gradient(weights, x=x, y=labels):
+def gradient(weights):
     """Derivatives of the loss with respect to w and b."""
-    error = probability(weights, x) - y
+    error = probability(weights, x) - labels
     return np.array([np.mean(error * x), np.mean(error)])
 
 
@@ -311,7 +314,7 @@ path = descend(start, rate=1.0, steps=40)
 
 # %% [markdown]
 # Two weights can be drawn on paper. Left: every point is a model; its height, the loss, is drawn as contour lines. We
-# start at a bad one. Right: the same model, as the probability it gives to each $x$.
+# start at a bad one. Inside the line 0.693 a model does better than always saying 1/2. Right: the same model, as the probability it gives to each $x$.
 
 # %% tags=["plumbing"]
 grid_w, grid_b = np.meshgrid(np.linspace(-3.5, 6, 70), np.linspace(-4, 4, 60))
@@ -325,6 +328,7 @@ def draw_surface(ax):
     lines = ax.contour(grid_w, grid_b, heights, levels=[0.4, 0.5, 0.693, 1, 1.5, 2.5, 4], colors="0.35", linewidths=0.8)
     ax.clabel(lines, fontsize=9)
     ax.set(xlabel="weight w", ylabel="bias b", xlim=(-3.5, 6), ylim=(-4, 4))
+    ax.set_aspect("equal")
     ax.grid(False)
 
 
@@ -334,10 +338,10 @@ def frames_of_descent():
     draw_surface(left)
     (trail,) = left.plot([], [], color=plotting.VERMILION, marker=".", linewidth=1.5)
     (dot,) = left.plot([], [], "o", color=plotting.VERMILION, markersize=11)
-    right.scatter(x, labels + 0.3 * jitter, s=9, c=np.where(labels, plotting.VERMILION, plotting.BLUE), alpha=0.5)
+    right.scatter(x, labels + 0.3 * jitter, s=9, c=colours, alpha=0.5)
     (curve,) = right.plot([], [], color=plotting.BLACK)
     right.set(xlabel="x, brightest blob [SD]", ylabel="probability of tumour", ylim=(-0.08, 1.08))
-    for step in [*range(13), 14, 17, 20, 25, 30, 40]:
+    for step in [*range(12), 14, 18, 25, 40]:
         trail.set_data(*path[: step + 1].T)
         dot.set_data(*path[step : step + 1].T)
         curve.set_data(curve_x, probability(path[step], curve_x))
@@ -361,10 +365,10 @@ plotting.show_animation(frames_of_descent(), milliseconds=350, alt="Left: contou
 # %% tags=["nbval-check-output"]
 paths = {rate: descend(start, rate, steps=40) for rate in (0.03, 2.0, 40.0)}
 for rate, path in paths.items():
-    print(f"rate {rate:5.2f}: loss after 0, 5, 10, 40 steps", [round(loss(path[n]), 2) for n in (0, 5, 10, 40)])
+    print(f"rate {rate:5.2f}: loss", [round(loss(path[n]), 2) for n in (0, 5, 10, 20, 40)])
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 3, figsize=(8, 3.3), sharey=True)
+fig, axes = plt.subplots(1, 3, figsize=(8, 2.8), sharey=True)
 for ax, (rate, path), name in zip(axes, paths.items(), ("too small", "right", "too large"), strict=True):
     draw_surface(ax)
     ax.plot(*path.T, color=plotting.VERMILION, marker=".", linewidth=1)
@@ -375,7 +379,7 @@ plotting.show(fig, alt="Paths of 40 steps on the loss surface. Rate 0.03 has har
               "bottom. Rate 40 jumps from side to side and out of the picture.")
 
 # %% [markdown]
-# Too small: on the way, but far from the bottom. Too large: each step overshoots the valley and lands on the other slope, sometimes higher up.
+# The losses are those before the first step and after 5, 10, 20 and 40. Too small: on the way, but far from the bottom. Too large: each step overshoots the valley and lands on the other slope, sometimes higher up.
 # In real trainings there are thousands of weights and no picture, but the curve of the loss shows the same: it crawls,
 # it falls, or it jumps.
 
@@ -430,27 +434,26 @@ check.exercise("07.2", descend_with_momentum)
 # loss backwards: each operation receives the gradient of its output and hands on the gradient of its input.
 
 # %% tags=["plumbing"]
-fig, ax = plt.subplots(figsize=(8, 2.3))
-boxes = ["image\n$X$", "convolution\nweights $W$", "ReLU,\nlargest", "score $z$\nweights $w, b$", "sigmoid\n$p$", "loss\n$L$"]
-arrows = [("", ""), ("$Z$", "$G = \\partial L / \\partial Z$"), ("$x$", ""), ("$z$", "$p - y$"), ("$p$", "")]
+fig, ax = plt.subplots(figsize=(8, 1.6))
+boxes = ["image\n$X$", "convolution\n$W, b$", "ReLU,\nlargest", "score\n$w, b$", "sigmoid\n ", "loss\n$L$"]
+arrows = [("", ""), ("$Z$", "$G$"), ("$x$", ""), ("$z$", "$p - y$"), ("$p$", "")]
 for place, text in enumerate(boxes):
-    trained = "weights" in text
-    ax.text(1.5 * place, 0, text, ha="center", va="center", fontsize=11,
-            bbox={"boxstyle": "round,pad=0.4", "fc": "#DCEBF7" if trained else "white", "ec": plotting.BLUE if trained else plotting.GREY})
+    style = {"fc": "#DCEBF7", "ec": plotting.BLUE} if "w" in text.lower() else {"fc": "white", "ec": plotting.GREY}
+    ax.text(1.5 * place, 0, text, ha="center", va="center", fontsize=11, bbox={"boxstyle": "round,pad=0.4", **style})
 for place, (forward, backward) in enumerate(arrows):
-    ends = (1.5 * place + 0.56, 1.5 * place + 0.96)
-    ax.annotate("", (ends[1], 0.17), (ends[0], 0.17), arrowprops={"arrowstyle": "->", "lw": 1.8})
-    ax.annotate("", (ends[0], -0.17), (ends[1], -0.17), arrowprops={"arrowstyle": "->", "lw": 1.8, "color": plotting.VERMILION})
-    ax.text(1.5 * place + 0.75, 0.62, forward, ha="center", fontsize=11)
-    ax.text(1.5 * place + 0.75, -0.78, backward, ha="center", fontsize=11, color=plotting.VERMILION)
-ax.set(xlim=(-0.6, 8.1), ylim=(-1, 1))
+    ends = (1.5 * place + 0.58, 1.5 * place + 0.9)
+    ax.annotate("", (ends[1], 0.25), (ends[0], 0.25), arrowprops={"arrowstyle": "->", "lw": 1.8})
+    ax.annotate("", (ends[0], -0.25), (ends[1], -0.25), arrowprops={"arrowstyle": "->", "lw": 1.8, "color": plotting.VERMILION})
+    ax.text(1.5 * place + 0.74, 0.42, forward, ha="center", va="bottom", fontsize=12)
+    ax.text(1.5 * place + 0.74, -0.42, backward, ha="center", va="top", fontsize=12, color=plotting.VERMILION)
+ax.set(xlim=(-0.5, 8), ylim=(-1, 1))
 ax.set_axis_off()
-plotting.show(fig, alt="A chain of boxes: image X, convolution with weights W, ReLU and largest, score with weights w and b, "
+plotting.show(fig, alt="A chain of boxes: image X, convolution with weights W and b, ReLU and largest, score with weights w and b, "
               "sigmoid, loss. Black arrows lead forwards from image to loss, red ones backwards from loss to image. "
               "The gradient at the score is p minus y, the one at the output Z of the convolution is called G.")
 
 # %% [markdown]
-# Black: the forward pass. Red: the gradients on their way back. Blue boxes hold weights. Write the convolution of
+# Black: the forward pass, with what is handed on. Red: the gradients on their way back. Blue boxes hold weights; each has its own bias $b$. Write the convolution of
 # lesson 06 with capital letters, since these are arrays:
 #
 # $$Z_{ij} = b + \sum_{u,v} X_{i+u,\,j+v}\, W_{uv}$$
@@ -464,26 +467,24 @@ plotting.show(fig, alt="A chain of boxes: image X, convolution with weights W, R
 # Terms outside the arrays count as zero. The weight $W_{02}$ below was laid on the nine framed pixels, one for each output.
 
 # %% tags=["plumbing"]
-def number_table(ax, values, title, frame=None):
-    """A small table of numbers on its colours, from -2 to 2."""
-    ax.imshow(values, cmap="PuOr_r", vmin=-3, vmax=3)
+def number_table(ax, values, title, frame=(0, 0, 0, 0)):
+    """A small table of numbers on its colours."""
+    ax.imshow(values, cmap="PuOr_r", vmin=-9, vmax=9)
     for (i, j), value in np.ndenumerate(values):
         ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=12)
-    if frame:
-        ax.add_patch(plt.Rectangle(frame[:2], *frame[2:], fill=False, ec="black", lw=3))
-    ax.set(title=title, xticks=[], yticks=[])
-    ax.grid(False)
+    ax.add_patch(plt.Rectangle(frame[:2], *frame[2:], fill=False, ec="black", lw=3))
+    ax.set_title(title)
+    ax.set_axis_off()
 
 
 tables = np.random.default_rng(3)
 image_numbers, upstream = tables.integers(-2, 3, (5, 5)), tables.integers(-2, 3, (3, 3))
-window = image_numbers[0:3, 2:5]
-gradient_numbers = np.array([[np.sum(image_numbers[u : u + 3, v : v + 3] * upstream) for v in range(3)] for u in range(3)])
+products = image_numbers[0:3, 2:5] * upstream
 fig, axes = plt.subplots(1, 4, figsize=(8, 2.6), width_ratios=(5, 3, 3, 3))
 number_table(axes[0], image_numbers, "image X", frame=(1.5, -0.5, 3, 3))
 number_table(axes[1], upstream, "G")
-number_table(axes[2], window * upstream, f"products: sum {np.sum(window * upstream):.0f}")
-number_table(axes[3], gradient_numbers, "∂L/∂W", frame=(1.5, -0.5, 1, 1))
+number_table(axes[2], products, f"products: sum {products.sum()}")
+number_table(axes[3], ndimage.correlate(image_numbers, upstream)[1:-1, 1:-1], "∂L/∂W", frame=(1.5, -0.5, 1, 1))
 plotting.show(fig, alt="A 5 by 5 image with the upper right 3 by 3 window framed, the 3 by 3 gradient G, their nine products, "
               "and the 3 by 3 gradient of the kernel, whose upper right number is the sum of the products.")
 
@@ -525,17 +526,19 @@ for name, ours, theirs in zip(("image", "kernel", "bias"), by_hand, by_differenc
 
 # %% [markdown]
 # Second by TensorFlow, the library under Keras. Its [`GradientTape`](https://www.tensorflow.org/guide/autodiff) records
-# every operation and plays the chain rule backwards: **automatic differentiation**.
+# every operation and plays the chain rule backwards: **automatic differentiation**. (`None` adds the axes for images and channels.)
 
 # %% tags=["nbval-check-output"]
 import tensorflow as tf
 
-tensors = [tf.constant(array) for array in (X[None, :, :, None], W[:, :, None, None], np.array([b]))]
+arrays = X[None, :, :, None], W[:, :, None, None], np.array([b])
+tensors = [tf.constant(array) for array in arrays]
 with tf.GradientTape() as tape:
     tape.watch(tensors)
     Z = tf.nn.conv2d(tensors[0], tensors[1], strides=1, padding="VALID") + tensors[2]
     total = tf.reduce_sum(tf.sin(Z))
-for name, ours, theirs in zip(("image", "kernel", "bias"), by_hand, tape.gradient(total, tensors), strict=True):
+by_tape = tape.gradient(total, tensors)
+for name, ours, theirs in zip(("image", "kernel", "bias"), by_hand, by_tape, strict=True):
     print(name, "equal to 1e-5:", np.allclose(ours, np.squeeze(theirs), rtol=0, atol=1e-5))
 
 # %% [markdown]
@@ -548,9 +551,10 @@ for name, ours, theirs in zip(("image", "kernel", "bias"), by_hand, tape.gradien
 
 # %%
 secret = np.pad([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], 1) / 4  # right minus left, of lesson 06
-slice_number = int(data.train.masks.sum(axis=(1, 2)).argmax())  # the one with the largest tumour
+example = int(data.train.masks.sum(axis=(1, 2)).argmax())  # the slice with the largest tumour
 
 
+# %%
 def learn_kernel(X, steps):
     """Kernels and losses, from noise, before each step."""
     W, kernels, losses = np.random.default_rng(7).normal(0, 0.3, (5, 5)), [], []
@@ -563,21 +567,21 @@ def learn_kernel(X, steps):
     return kernels, losses
 
 
-kernels, losses = learn_kernel(images[slice_number], steps=400)
+kernels, losses = learn_kernel(images[example], steps=400)
 
 # %% tags=["plumbing"]
 def frames_of_kernel():
     fig, axes = plt.subplots(2, 2, figsize=(4.6, 4.9))
-    target = correlate2d(images[slice_number], secret, mode="valid")
+    target = correlate2d(images[example], secret, mode="valid")
     shown = [axes[0, 0].imshow(kernels[0], cmap="PuOr_r", vmin=-0.6, vmax=0.6), axes[1, 0].imshow(target, vmin=-3, vmax=3)]
     axes[0, 1].imshow(secret, cmap="PuOr_r", vmin=-0.6, vmax=0.6)
     axes[1, 1].imshow(target, vmin=-3, vmax=3)
     for ax, title in zip(axes.flat, ("", "secret kernel", "its output", "wanted output T"), strict=True):
-        ax.set(title=title, xticks=[], yticks=[])
-        ax.grid(False)
-    for step in (0, 1, 2, 3, 5, 8, 12, 17, 25, 35, 50, 70, 100, 150, 250, 400):
+        ax.set_title(title)
+        ax.set_axis_off()
+    for step in (0, 1, 2, 4, 7, 11, 17, 25, 35, 50, 75, 110, 200, 400):
         shown[0].set_data(kernels[step])
-        shown[1].set_data(correlate2d(images[slice_number], kernels[step], mode="valid"))
+        shown[1].set_data(correlate2d(images[example], kernels[step], mode="valid"))
         axes[0, 0].set_title(f"step {step}: loss {losses[step]:.4f}")
         yield fig
 
@@ -594,10 +598,11 @@ plotting.show_animation(frames_of_kernel(), milliseconds=350, alt="A 5 by 5 kern
 # > **Predict** Now it learns from a *blurred* slice and its filtered version. Will 400 steps find the same kernel?
 
 # %% tags=["nbval-check-output"]
-blurred_kernels, blurred_losses = learn_kernel(ndimage.uniform_filter(images[slice_number], 5), steps=400)
-for name, kernel_path, loss_path in (("sharp", kernels, losses), ("blurred", blurred_kernels, blurred_losses)):
-    gone = 1 - loss_path[-1] / loss_path[0]
-    off = np.linalg.norm(kernel_path[-1] - secret) / np.linalg.norm(secret)
+blurred = ndimage.uniform_filter(images[example], 5)
+for name, image in (("sharp", images[example]), ("blurred", blurred)):
+    path_of_kernel, path_of_loss = learn_kernel(image, steps=400)
+    gone = 1 - path_of_loss[-1] / path_of_loss[0]
+    off = np.linalg.norm(path_of_kernel[-1] - secret) / np.linalg.norm(secret)
     print(f"{name:8s} slice: {gone:.1%} of the loss gone, kernel off by {off:.0%}")
 
 # %% [markdown]
@@ -640,23 +645,17 @@ check.exercise("07.3", max_pool_gradient)
 # > **Predict** How will the two curves of the loss, training and validation, run?
 
 # %%
-pixels = images.reshape(len(images), -1)
 validation_images = standardise_tissue(data.validation.images[..., 2])
-pixel_weights, bias, pixel_losses = np.zeros(pixels.shape[1]), 0.0, []
-
-
-def pixel_loss(pixels, y):
-    p = sigmoid(pixels @ pixel_weights + bias)
-    return -np.mean(np.log(np.where(y == 1, p, 1 - p)))
-
+pixels, validation_pixels = images.reshape(-1, 4096), validation_images.reshape(-1, 4096)
+pixel_weights, bias, pixel_losses = np.zeros(4096), 0.0, []
 
 # %%
 for _ in range(200):
-    unseen = pixel_loss(validation_images.reshape(-1, 4096), data.validation.labels)
-    pixel_losses.append([pixel_loss(pixels, labels), unseen])
-    error = (sigmoid(pixels @ pixel_weights + bias) - labels) / len(labels)
-    pixel_weights -= 0.01 * error @ pixels
-    bias -= 0.01 * error.sum()
+    p = sigmoid(pixels @ pixel_weights + bias)
+    unseen = sigmoid(validation_pixels @ pixel_weights + bias)
+    pixel_losses.append([cross_entropy(p, labels), cross_entropy(unseen, data.validation.labels)])
+    pixel_weights -= 0.01 * (p - labels) @ pixels / len(labels)
+    bias -= 0.01 * np.mean(p - labels)
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(6.5, 3.2))
@@ -664,14 +663,14 @@ ax.plot(pixel_losses, label=["training", "validation"])
 ax.axhline(np.log(2), color=plotting.GREY, linestyle=":", label="always 1/2")
 ax.set(xlabel="step", ylabel="cross-entropy", ylim=(0, None))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plotting.show(fig, alt="Loss of the model with one weight a pixel over 200 steps. Training falls from 0.69 to about 0.15; "
+plotting.show(fig, alt="Loss of the model with one weight per pixel over 200 steps. Training falls from 0.69 to about 0.15; "
               "validation rises from the first step on, from 0.69 to about 0.9.")
 
 # %% [markdown]
 # The training loss falls towards zero, and the validation loss rises from the first step. At the end the model is worse on new patients than one
-# that always says 1/2. With twelve times more weights than slices it learns each slice by heart: which pixels happened to be bright.
+# that always says 1/2. With twelve times as many weights as slices it can learn each slice by heart.
 #
-# Two words that are often confused. A **generalisation gap** is the distance between the two curves; nearly every model has one.
+# Two terms that are often confused. A **generalisation gap** is the distance between the two curves; nearly every model has one.
 # **Overfitting** is validation getting *worse* while training gets better. Here we see both.
 #
 # ## A network that learns its kernels
@@ -689,7 +688,7 @@ def small_network():
         layers.Input((64, 64, 1)),
         layers.Conv2D(8, 7, strides=2, activation="relu", kernel_initializer="he_normal"),
         layers.GlobalMaxPooling2D(),
-        layers.Dense(1, activation="sigmoid"),
+        layers.Dense(1, activation="sigmoid"),  # score, probability
     ])
 
 
@@ -707,8 +706,8 @@ def trained(images, validation_images):
     rate = keras.optimizers.schedules.CosineDecay(0.01, steps)
     network.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
     unseen = (validation_images, data.validation.labels)
-    history = network.fit(images, labels, epochs=epochs, batch_size=32, validation_data=unseen, verbose=0)
-    return network, history.history
+    options = {"epochs": epochs, "batch_size": 32, "validation_data": unseen, "verbose": 0}
+    return network, network.fit(images, labels, **options).history
 
 
 # %%
@@ -728,46 +727,71 @@ ledger.say("The network has {n} weights. In the last epoch its loss is {train:.2
            unseen=history["val_loss"][-1], best=min(history["val_loss"]))
 
 # %% [markdown]
-# Both curves fall far below "always 1/2". The validation curve ends above the training curve: a generalisation gap. It does not
-# turn upwards as before.
+# Both curves fall far below "always 1/2". Validation ends above training: a generalisation gap. Its lowest and its last value lie
+# close together: nothing like the rise before.
 #
 # Is it any good? We ask the test patients, and put our two-weight model beside it. The AUC
 # ([lesson 05](05_classical_baseline.ipynb)) is the probability that a slice with a tumour gets a higher score than one without. The brackets
-# are 95 % intervals over patients.
+# are 95 % intervals over patients. (For the two-weight model the order of the slices is that of $x$, so its weights do not matter here.)
 
 # %%
 from medlib.evaluation import statistics
 
 said = network.predict(new_images, verbose=0).ravel()
-scores = {"two weights, blur by hand": brightest_blob(new_images), "network, kernels learnt": said}
-found = {name: statistics.auc_interval(test.labels, score, subjects=test.subjects) for name, score in scores.items()}
+answers = {"two weights, blur by hand": brightest_blob(new_images)}
+answers["network, kernels learnt"] = said
+
+
+def auc(split, scores):
+    """AUC with its interval."""
+    return statistics.auc_interval(split.labels, scores, subjects=split.subjects)
+
+
+found = {name: auc(test, scores) for name, scores in answers.items()}
 pd.Series(found, name="AUC on 240 slices of 120 test patients").to_frame()
 
 # %% tags=["plumbing"]
 ledger.record("07/network_auc", found["network, kernels learnt"].value, parameters, limits=(0, 1), chance=0.5)
-difference = statistics.auc_test(test.labels, said, scores["two weights, blur by hand"], subjects=test.subjects).difference
+difference = statistics.auc_test(test.labels, said, answers["two weights, blur by hand"], subjects=test.subjects).difference
 ledger.say("Network minus two weights, on the same patients: {difference} (95 % interval).", difference=difference)
 
 # %% [markdown]
-# The line from the ledger says in which **band** one more training, from another seed, should end (99 %, from ten seeds).
+# The line `07/network_auc` also gives a **band**: where one more training, from another seed, should end (99 %, from ten seeds).
 #
-# Both do well, and the learnt kernels do no wonder: whoever knows that a tumour is a bright blob of some five pixels has put into the
-# blur what the network had to find out. What it found can be looked at.
+# The hand-made blur is hard to beat. Whoever knows that a tumour is a bright blob some pixels wide has put into it what the
+# network had to find out. These are the network's worst answers:
+
+# %% tags=["plumbing"]
+order = np.argsort(np.where(test.labels == 1, said, 1 - said))
+worst = [row for kind in (1, 0) for row in order[test.labels[order] == kind][:2]]
+fig = plotting.image_grid(new_images[worst], titles=[f"{('no tumour', 'tumour')[test.labels[row]]}: p = {said[row]:.2f}" for row in worst], window=(-2, 4))
+for ax, row in zip(fig.axes, worst, strict=True):
+    plotting.outline(ax, test.masks[row])
+plotting.show(fig, alt="Four test slices: the two tumours to which the network gave the lowest probability, outlined, and the "
+              "two slices without a tumour to which it gave the highest.")
+
+# %% [markdown]
+# The missed tumours are small or hardly brighter than tissue; the false alarms have bright spots close together, which
+# `simbrain` puts into patients with and without a tumour. And here is what the network looks for:
 
 # %% tags=["plumbing"]
 filters = network.layers[0].get_weights()[0][:, :, 0]
 limit, signs = np.abs(filters).max(), network.layers[-1].get_weights()[0].ravel()
-fig, axes = plt.subplots(2, 4, figsize=(7, 3.9))
-for number, ax in enumerate(axes.flat):
+fig, axes = plt.subplots(2, 4, figsize=(7, 4))
+evenness = filters.sum(axis=(0, 1)) / np.abs(filters).sum(axis=(0, 1))  # 1 for a blur, 0 for an edge
+ranked = np.argsort(-np.where(signs > 0, evenness, evenness - 2))
+for number, ax in zip(ranked, axes.flat, strict=True):
     ax.imshow(filters[..., number], cmap="PuOr_r", vmin=-limit, vmax=limit)
-    ax.set(title=f"counts {signs[number]:+.2f}", xticks=[], yticks=[])
-    ax.grid(False)
+    ax.set_title(f"counts {signs[number]:+.2f}")
+    ax.set_axis_off()
 fig.supxlabel(f"weights from -{limit:.1f} (purple) to {limit:.1f} (orange)", fontsize=10)
-plotting.show(fig, alt="The eight learnt 7 by 7 kernels, and the weight with which the largest output of each enters the score.")
+plotting.show(fig, alt="The eight learnt 7 by 7 kernels, each with the weight of its largest output in the score. First those that raise "
+              "the score, the one nearest to a blur in front.")
+ledger.say("Of the 49 weights of the first kernel, {positive:.0%} are positive.", positive=np.mean(filters[..., ranked[0]] > 0))
 
 # %% [markdown]
-# They are rough, for they began as noise. Look at those that count most, with a plus: mostly orange over a wide patch, they are
-# blurs. None of the kernels was told to be one.
+# Each title gives the weight with which the kernel's largest output counts in the score. The kernels are rough, for they began as
+# noise. Yet among those that raise the score (they stand first) one has come near to a blur, and nobody told it so.
 #
 # ## What descent takes
 #
@@ -783,8 +807,19 @@ def scanned(split, at_b):
 
 train_flair = scanned(data.train, labels)
 validation_flair = scanned(data.validation, data.validation.labels)
-mean, sd = train_flair.mean(), train_flair.std()  # one for all images
-biased, biased_history = trained((train_flair - mean) / sd, (validation_flair - mean) / sd)
+
+# %% tags=["plumbing"]
+size = np.abs((images != 0).sum(axis=(1, 2)) - 1500)  # slices at about the same height
+pair = [int(np.flatnonzero(labels == kind)[size[labels == kind].argmin()]) for kind in (0, 1)]
+fig = plotting.image_grid(train_flair[pair], titles=["hospital A, no tumour", "hospital B, tumour"], columns=2)
+plotting.show(fig, alt="A slice from hospital A and a brighter one from hospital B.")
+
+# %% [markdown]
+# Would you have noticed? Only side by side. We train as before, but standardise with *one* mean and SD for all images, so that brightness stays in.
+
+# %%
+mean, sd = train_flair.mean(), train_flair.std()
+biased, _ = trained((train_flair - mean) / sd, (validation_flair - mean) / sd)
 
 # %% [markdown]
 # The test patients went to either hospital by lot: there, the hospital says nothing about the tumour.
@@ -803,20 +838,21 @@ rows = {
     "brightness kept": [(data.validation, seen_like), (test, elsewhere)],
     "tissue standardised": [(data.validation, unseen_said), (test, said)],
 }
-display_rows = {name: [statistics.auc_interval(split.labels, score, subjects=split.subjects) for split, score in pairs] for name, pairs in rows.items()}
+aucs = {name: [auc(*pair) for pair in pairs] for name, pairs in rows.items()}
 agreement = np.mean((elsewhere > 0.5) == at_b)
-pd.DataFrame(display_rows, index=["validation AUC [95 %]", "test AUC [95 %]"]).T
+pd.DataFrame(aucs, index=["validation AUC [95 %]", "test AUC [95 %]"]).T
 
 # %% tags=["plumbing"]
-ledger.record("07/shortcut_validation_auc", display_rows["brightness kept"][0].value, parameters, limits=(0, 1), chance=0.5)
-ledger.record("07/shortcut_test_auc", display_rows["brightness kept"][1].value, parameters, limits=(0, 1), chance=0.5)
+ledger.record("07/shortcut_validation_auc", aucs["brightness kept"][0].value, parameters, limits=(0, 1), chance=0.5)
+ledger.record("07/shortcut_test_auc", aucs["brightness kept"][1].value, parameters, limits=(0, 1), chance=0.5)
 ledger.record("07/says_the_hospital", agreement, parameters, limits=(0, 1), chance=0.5)
-loss_of_trust = statistics.auc_test(test.labels, said, elsewhere, subjects=test.subjects).difference
-ledger.say("Of the first network's answers on the test slices, {says_the_hospital:.0%} are simply \"tumour\" for hospital B and \"none\" for A. "
-           "The second network is ahead of it by {difference} (95 % interval, same patients).", difference=loss_of_trust)
+difference = statistics.auc_test(test.labels, said, elsewhere, subjects=test.subjects).difference
+ledger.say("Of the upper network's answers on the test slices, {says_the_hospital:.0%} are simply \"tumour\" for hospital B and \"none\" for A. "
+           "The lower network is ahead of it by {difference} (95 % interval, same patients).", difference=difference)
 
 # %% [markdown]
-# The first network is splendid in validation and poor on the test: it has learnt the hospital. The validation patients could not show
+# The upper network is splendid in validation and poor on the test: it has learnt the hospital. The lower one is the network from
+# before. The validation patients could not show
 # it, because the same trap lies in them. Descent takes whatever lowers the loss soonest; brightness is easier than tumours.
 # This is **shortcut learning** ([Geirhos and others 2020](https://doi.org/10.1038/s42256-020-00257-z)). It has happened with pneumonia
 # ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)) and with COVID-19
@@ -824,34 +860,35 @@ ledger.say("Of the first network's answers on the test slices, {says_the_hospita
 #
 # ### A remedy that leaks, and one that does not
 #
-# The second network is the one you trained before. Had its images come from these two hospitals, it would be the same: the next table
-# shows why. A common remedy is to standardise the *whole image*, background included. We take one slice with a tumour, scanned in A and
-# in B, and look at three mean values.
+# A common remedy is to standardise each *whole image*, background included. We take one slice with a tumour, scanned in A and
+# in B, and measure two steps of grey: from other tissue to the tumour, and from the background to the tissue.
+
+# %%
+def standardise_whole(flair):
+    """Give each image, background included, mean 0 and SD 1."""
+    mean, sd = (f(flair, axis=(1, 2), keepdims=True) for f in (np.mean, np.std))
+    return (flair - mean) / sd
+
 
 # %% tags=["nbval-check-output"]
-at_a, at_b_too = (scanned(data.train.take([slice_number]), np.array([k])) for k in (0, 1))
-tumour, inside = data.train.masks[slice_number] > 0, at_a[0] > 0
-places = {"tumour": tumour, "other tissue": inside & ~tumour, "background": ~inside}
-
-
-def whole(image):
-    return (image - image.mean()) / image.std()
-
-
+tumour, brain = data.train.masks[example] > 0, data.train.images[example, ..., 2] > 0
 table = {}
-for remedy, function in (("whole image", whole), ("tissue only", standardise_tissue)):
-    for hospital, image in (("A", at_a), ("B", at_b_too)):
-        table[remedy, hospital] = {name: function(image)[0][place].mean() for name, place in places.items()}
-pd.DataFrame(table).round(2) + 0.0
+for remedy in (standardise_whole, standardise_tissue):
+    for hospital in (0, 1):
+        image = remedy(scanned(data.train.take([example]), np.array([hospital])))[0]
+        steps = np.diff([image[place].mean() for place in (~brain, brain & ~tumour, tumour)])
+        table[remedy.__name__, "AB"[hospital]] = steps
+pd.DataFrame(table, index=["background to tissue", "tissue to tumour"]).round(2)
 
 # %% [markdown]
-# Standardised as a whole, the two scans still differ. The scanner brightened the tissue and not the black border, so part of the brightness is now
-# stored in the step between the two, and the tumour stands out less in B. Standardised by its tissue, the slice is the same
-# from both hospitals, and nothing is left to learn the hospital from.
+# Standardised as a whole, the two scans still differ. The scanner brightened the tissue and not the black border. So in B the step at
+# the border is larger, and the tumour stands out less: a network can still learn the hospital. Standardised by its tissue, the
+# slice (mean 0, tumour included) is the same from both, and nothing is left to learn the hospital from. Therefore the lower network above would be the same, had
+# its images come from A and B.
 #
-# That worked because our two hospitals differ in one simple way, and because `simbrain` knows exactly where the brain ends. Real
+# That worked because our two hospitals differ in one simple way, and because in `simbrain` we know exactly where the brain ends. Real
 # scanners differ in noise, resolution and much else. The honest test is patients from a hospital that was not in the
-# training.
+# training. Nor do these numbers say anything about hospitals: the patients are simulated from one template.
 #
 # ## In this lesson we
 #
@@ -859,7 +896,7 @@ pd.DataFrame(table).round(2) + 0.0
 # - measured them by cross-entropy, whose gradient is $p - y$, the error itself;
 # - watched gradient descent on a loss surface, with learning rates too small, right and too large;
 # - carried the gradient back through a convolution, checked it by differences and by TensorFlow, and learnt a kernel;
-# - saw overfitting with a weight a pixel, and only a gap with shared kernels;
+# - saw overfitting with one weight per pixel, and only a gap with shared kernels;
 # - trained a network that found tumours, and one that found the hospital while its validation looked splendid.
 #
 # **Next**: deeper networks, written and measured the right way, in [lesson 08](08_first_cnn.ipynb).
