@@ -334,7 +334,7 @@ def draw_surface(ax):
 
 # %% tags=["plumbing"]
 def frames_of_descent():
-    fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.2))
     draw_surface(left)
     (trail,) = left.plot([], [], color=plotting.VERMILION, marker=".", linewidth=1.5)
     (dot,) = left.plot([], [], "o", color=plotting.VERMILION, markersize=11)
@@ -852,7 +852,7 @@ ledger.say("Of the upper network's answers on the test slices, {says_the_hospita
 
 # %% [markdown]
 # The upper network is splendid in validation and poor on the test: it has learnt the hospital. The lower one is the network from
-# before. The validation patients could not show
+# before. Compare the bands of `network_auc` and `shortcut_test_auc`: other seeds tell the same story. The validation patients could not show
 # it, because the same trap lies in them. Descent takes whatever lowers the loss soonest; brightness is easier than tumours.
 # This is **shortcut learning** ([Geirhos and others 2020](https://doi.org/10.1038/s42256-020-00257-z)). It has happened with pneumonia
 # ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)) and with COVID-19
