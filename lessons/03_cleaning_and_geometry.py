@@ -52,32 +52,29 @@ WINDOW = 0.8  # grey value drawn white; black is 0
 CELL, FULL = 100, data.train.images.shape[1]
 
 
-def contact_sheet(notes):
-    """Draw every file of the delivery; a file with a note gets a coloured frame."""
-    fig, ax = plt.subplots(figsize=(8, 7.7 if notes else 6.9))
-    step = CELL + (36 if notes else 22)
+def contact_sheet():
+    """Draw every file of the delivery."""
+    fig, ax = plt.subplots(figsize=(8, 7.1))
+    step = CELL + 26
     for place in range(46):
-        name, x, y = f"scan_{place:02d}.png", place % 8 * (CELL + 8), place // 8 * step
-        _slot(ax, name, x, y)
-        text, colour = notes.get(name, ("", "none"))
-        ax.text(x + CELL / 2, y + CELL + 13, text, color=colour, fontsize=9, ha="center")
-        ax.add_patch(plt.Rectangle((x, y), CELL, CELL, fill=False, edgecolor=colour, linewidth=2.5))
-    ax.set(xlim=(-3, 8 * (CELL + 8)), ylim=(6 * step - 14, -18), aspect="equal")
+        if (folder / (name := f"scan_{place:02d}.png")).is_file():
+            draw_slot(ax, name, place % 8 * (CELL + 8), place // 8 * step)
+    ax.set(xlim=(-3, 8 * (CELL + 8)), ylim=(6 * step - 24, -22), aspect="equal")
     ax.set_axis_off()
     return fig
 
 
 # %% tags=["plumbing"]
-def _slot(ax, name, x, y):
+def draw_slot(ax, name, x, y):
     """Draw one file at its true size, below its number; a file without a picture says so."""
+    ax.text(x, y - 3, name[5:7], fontsize=12)
     if not (folder / name).is_file():
         return
-    ax.text(x, y - 3, name[5:7], fontsize=9, color=plotting.GREY)
     try:
         pixels = np.asarray(Image.open(folder / name)) / 255
     except OSError:
         ax.add_patch(plt.Rectangle((x, y), CELL, CELL, color="#DDDDDD"))
-        ax.text(x + CELL / 2, y + CELL / 2 + 4, "no preview", fontsize=9, ha="center")
+        ax.text(x + CELL / 2, y + CELL / 2 + 4, "no preview", fontsize=10, ha="center")
         return
     height, width = np.array(pixels.shape) * CELL / FULL
     extent = (x, x + width, y + height, y)
@@ -86,7 +83,7 @@ def _slot(ax, name, x, y):
 
 # %% tags=["plumbing"]
 plotting.show(
-    contact_sheet({}),
+    contact_sheet(),
     alt="Contact sheet of the delivery: 45 numbered FLAIR slices of brains. Number 16 is black, 14 is half "
     "as large as the others, 03 and 34 have no preview, 45 has a small cross drawn on it, number 12 is missing.",
 )
@@ -101,7 +98,8 @@ plotting.show(
 # <details><summary>Answer</summary>
 #
 # Six, with good eyes: 16 is black, 14 is too small, 03 and 34 have no preview, 12 is missing, and on 45 somebody drew
-# a cross. The other nine do not show, or would ask you to compare 45 · 44 / 2 = 990 pairs of pictures.
+# a cross. Seven, if you noticed that 24 and 25 are the same: neighbours by luck, one of 45 · 44 / 2 = 990 pairs.
+# What is wrong in the table shows in no picture.
 #
 # </details>
 
@@ -261,7 +259,7 @@ from scipy.fft import dctn
 from medlib.preprocessing import resize_image
 
 
-def thumbnail(image):
+def thumbnail(image):  # medlib wants (height, width, channels): add a channel, take it off
     return resize_image(image[..., None], (32, 32))[..., 0]
 
 
@@ -294,12 +292,12 @@ for ax in axes[2:]:
 plotting.show(
     fig,
     alt="Four panels: a FLAIR slice; its thumbnail of 32 by 32 pixels; its 8 by 8 waves, positive ones red "
-    "and negative ones blue, strong for small u and v; and the 63 bits, white for red waves, dark for the others.",
+    "and negative ones blue, strong for small u and v; and the 63 bits, light for red waves, dark for the others.",
 )
 
 # %% [markdown]
-# Red waves are positive, blue ones negative (full colour at ±1); white bits are 1. Scan 00 has become 63 bits. Two
-# hashes are compared by the number of bits that differ. Exactly 31 of 63 numbers lie above their median, so every hash
+# Red waves are positive, blue ones negative (full colour at ±1). Light bits are 1, dark ones 0; the white corner is the
+# constant wave, left out. Scan 00 has become 63 bits. Two hashes are compared by the number of bits that differ. Exactly 31 of 63 numbers lie above their median, so every hash
 # has 31 ones. Two hashes therefore differ in an even number of bits, **at most 62**; two random ones in about half.
 #
 # > **Predict** Which of these changes keeps most bits: 15 % more brightness, moving the image by six
@@ -343,7 +341,8 @@ plotting.show(
 # ## All pairs
 #
 # Now the whole delivery. We measure each pair twice: by the bits that differ, and by the **correlation** of the two
-# thumbnails after subtracting the mean of all thumbnails (+1 for the same pattern, around 0 for unrelated ones).
+# thumbnails (+1 for the same pattern, around 0 for unrelated ones). All heads look alike, so we first subtract the mean
+# of all thumbnails.
 
 # %%
 names = [name for name in pixels if pixels[name].std() > 0]
@@ -372,10 +371,12 @@ draw_pairs(ax, distance[pairs])
 plotting.show(
     fig,
     alt="861 pairs of images: bits that differ against correlation of thumbnails. Nearly all pairs form one broad "
-    "cloud between 8 and 40 bits. Four or five dots lie apart, at the upper left.",
+    "cloud between 8 and 40 bits. Four dots lie apart, at the upper left.",
 )
 
 # %% [markdown]
+# Each dot is a pair, spread a little sideways so that no dot hides another.
+#
 # > **Predict** The delivery holds six copies. How many of them do you expect at the upper left, apart from the cloud?
 # > And where are the others?
 #
@@ -412,9 +413,9 @@ plotting.show(
 
 # %% [markdown]
 # - Pairs 1 and 2 are the exact copies. Nothing is left in the difference (white 0, red +0.3, blue −0.3).
-# - Pair 3 is a copy: scan 32 is 15 % brighter and was once saved as JPEG, so the whole brain differs a little.
+# - Pair 3 is a copy: the same brain, one picture a little brighter all over.
 # - Pair 4 is a copy: look at the cross. It is all that the difference shows.
-# - Pairs 5 and 6 are different people. Their outlines agree, and a thumbnail sees hardly more.
+# - Pairs 5 and 6 are different people with similar outlines; a thumbnail sees hardly more.
 #
 # Correlation (*r*) put them in this order; it took eyes to end the list after pair 4.
 #
@@ -455,20 +456,20 @@ plotting.show(
 )
 
 # %% [markdown]
-# Four copies stand apart. The copy that was **moved** hides at the edge of the cloud, among pairs of strangers, and the
+# Four copies stand apart (*brighter*, our pair 3, was also saved as JPEG). The copy that was **moved** hides at the edge of the cloud, among pairs of strangers, and the
 # **mirrored** one lies right inside it. No limit on either axis finds these two without accusing strangers. A search for
 # copies lowers their number; it never proves that none are left.
 #
 # ## Make the hash blind to what does not matter
 #
 # If position should not count, take it away before hashing: **crop** the image to the box that holds everything
-# brighter than a threshold (0.2 here, above the faint noise that JPEG leaves in the air).
+# brighter than a threshold (0.2 here, above the faint noise that JPEG leaves around the head).
 
 # %%
 from medlib.preprocessing import crop_to_content
 
 
-def cropped(image):
+def cropped(image):  # crop_to_content returns the image and its box: we need the image
     return crop_to_content(image[..., None], threshold=0.2)[0][..., 0]
 
 
@@ -511,7 +512,7 @@ plotting.show_animation(
 )
 
 # %% [markdown]
-# The moved brain slides back into its place, and bit after bit (orange) agrees again. The cropped image (blue) does not
+# The moved brain slides back into its place, and the bits that differ (orange) vanish. The cropped image (blue) does not
 # notice the movement at all. For mirrors there is an even simpler way: compare with the mirror image, too.
 
 
@@ -570,11 +571,12 @@ plotting.show(
 from medlib.preprocessing import fingerprint, group_near_duplicates
 
 groups = group_near_duplicates([fingerprint(scan[..., None]) for scan in scans])
-print("images called a copy of an earlier one:", (groups != np.arange(len(groups))).sum())
+called = np.flatnonzero(groups != np.arange(len(groups)))
+print("called a copy of an earlier one:", *[names[number][5:7] for number in called])
 
 # %% [markdown]
-# At most four are right, since this tool neither crops nor mirrors; the others are strangers. Brains in the same position
-# are more alike than breasts, and these come from one template. Every data set needs its own look at the closest pairs.
+# Four of the eleven are right: 23, 25, 35 and 45. The others it joined with strangers. Brains in the same position are more alike
+# than breasts, these come from one template, and from so few images the tool subtracts only part of their mean. Every data set needs its own look at the closest pairs.
 # Better than any hash is to *know* the patient of every image.
 #
 # Move the limit yourself:
@@ -596,7 +598,7 @@ def with_limit(limit):
 _ = ipywidgets.interact(with_limit, limit=ipywidgets.IntSlider(4, 0, 30, 2, description="limit (bits)"))
 
 # %% [markdown]
-# **Exercise 03.2: a search that no turn deceives.** An archive that ignores the orientation in the file's header delivers
+# **Exercise 03.2: copies that were turned.** An archive that ignores the orientation in the file's header delivers
 # some scans turned by 90, 180 or 270 degrees. Write a function that takes two square images and a function like
 # `bits_between`. It returns the smallest number of bits between `a` and `b`, with `b` as it is or turned by any of the
 # three. ([solution](solutions/03_cleaning_and_geometry.ipynb))
@@ -634,17 +636,21 @@ try:
 except DataError as refusal:
     print(str(refusal).replace(str(folder), "delivery"))
 
+# %% [markdown]
+# So we decide, one line and one reason each:
+
 # %%
 clean = table.drop_duplicates()  # a row given twice
 clean = clean.assign(label=clean["label"].str.strip().str.lower())  # a typing error, no doubt
 clean["age"] = clean["age"].where(clean["age"].between(0, 110))  # 999 becomes "not known"
 clean = clean[clean["image"].isin(names)]  # no file, no picture, or nothing to see: left out
+clean[["height", "width"]] = [pixels[name].shape for name in clean["image"]]  # believe the file
 n_labels = row_of.label[copies.index].groupby(copies).transform("nunique")
 clean = clean[~clean["image"].isin(n_labels.index[n_labels > 1])]  # a label conflict: both out
 
 # %% [markdown]
-# The file without a row drops out by itself. For the size we believe the file, not the table. Copies may stay, as
-# images of *one* patient: then no split can put them on both sides.
+# The file without a row drops out by itself. Scan 14 shows a whole head in half as many pixels each way: each must be twice
+# as wide, so it may stay. Copies may stay, as images of *one* patient: then no split can put them on both sides.
 
 # %% tags=["nbval-check-output"]
 for pair in np.flatnonzero(smallest <= 4):
@@ -658,34 +664,47 @@ datasets.from_folder(folder / "clean.csv", image_size=64).summary()[["images", "
 # that was wrong. Would you have seen it?
 
 # %% tags=["plumbing"]
+def answer_sheet():
+    """Draw the originals above their copies, and below them the other nine defects."""
+    others = key[key["original"] == ""]
+    tiles = [(name, "original", "none") for name in planted["original"]]
+    tiles += [(name, short, plotting.VERMILION) for name, short in zip(planted["image"], SHORT, strict=True)]
+    tiles += [(row.image, NOTES[row.defect], plotting.BLUE) for row in others.itertuples()]
+    fig, ax = plt.subplots(figsize=(8, 7.2))
+    for number, (name, note, colour) in enumerate(tiles):
+        draw_slot(ax, name, x := number % 6 * (CELL + 10), y := number // 6 * (CELL + 48))
+        ax.add_patch(plt.Rectangle((x, y), CELL, CELL, fill=False, edgecolor=colour, linewidth=3))
+        ax.text(x + CELL / 2, y + CELL + 16, note, fontsize=12, ha="center")
+    ax.set(xlim=(-3, 6 * (CELL + 10)), ylim=(4 * (CELL + 48) - 26, -20), aspect="equal")
+    ax.set_axis_off()
+    return fig
+
+
+# %% tags=["plumbing"]
 import shutil
 
-NOTES = dict.fromkeys(key["defect"], "")
-NOTES |= {"cut short": "cut short", "an error page, not an image": "web page", "all black": "black"}
-NOTES |= {"row without a file": "no file", "file without a row": "no row", "row given twice": "two rows"}
-NOTES |= {"label spelled differently": "label", "impossible age": "age 999"}
-NOTES |= {"size is not as the table says": "half size"}
-notes = {row.image: (NOTES[row.defect], plotting.BLUE) for row in key.itertuples()}
-for short, row in zip(SHORT, planted.itertuples(), strict=True):
-    notes[row.image] = (f"{short}: {row.original[5:7]}", plotting.VERMILION)
-    notes[row.original] = ("original", plotting.ORANGE)
+NOTES = {
+    "cut short": "cut short", "an error page, not an image": "web page", "all black": "black",
+    "row without a file": "no file", "file without a row": "no row", "row given twice": "two rows",
+    "label spelled differently": "label", "impossible age": "age 999", "size is not as the table says": "half size",
+}
 plotting.show(
-    contact_sheet(notes),
-    alt="The contact sheet again with all fifteen defects. Six copies are framed in vermilion with the number of their "
-    "original, the originals in orange, the other nine defects in blue.",
+    answer_sheet(),
+    alt="All fifteen defects. Six originals; below each its copy, framed in orange: exact, other label, brighter, mark, "
+    "moved, mirrored. Then the other nine, framed in blue, among them brains that look like any other.",
 )
 shutil.rmtree(folder)
 
 # %% [markdown]
-# Vermilion: the six copies, each with the number of its original (orange). Blue: the other nine. Compare 17 with 43, its
-# mirror image.
+# First row: the originals. Below them, framed in orange, their copies. Framed in blue, the other nine: four of them are
+# perfectly good pictures, and only the table is wrong.
 #
 # Published data needs the same care. BUSI, a widely used set of breast ultrasound images
 # ([Al-Dhabyani and others 2020](https://doi.org/10.1016/j.dib.2019.104863)), holds many copies, some with contradicting
 # labels ([Pawłowska and others 2023](https://doi.org/10.1016/j.dib.2023.109247)). **BreastMNIST, which this course can
 # load, is made from that very set** and inherits them: at 28 pixels its test image 76, "normal or benign", is identical to its
 # training image 115, "malignant". `datasets.load("breastmnist", strict=True)` drops the training image. Data sets for COVID-19
-# were put together from others that shared images, and some groups tested on what they had trained on
+# were merged from others that shared images, so that some groups tested on what they had trained on
 # ([Roberts and others 2021](https://doi.org/10.1038/s42256-021-00307-0)).
 #
 # ## Stretching throws the millimetres away
@@ -700,7 +719,7 @@ shutil.rmtree(folder)
 # and the widest slice.
 
 # %%
-flair = brains.train.images[..., 2:]
+flair = brains.train.images[..., 2:]  # the last of the three channels, T1, T2 and FLAIR
 boxes = np.array([crop_to_content(each)[0].shape[:2] for each in flair])
 chosen = {"narrow": boxes[:, 1].argmin(), "wide": boxes[:, 1].argmax()}
 
@@ -745,27 +764,27 @@ for name, index in chosen.items():
     print(f"{name}, {width} x {height} mm: 20 mm are {across:.1f} pixels across, {down:.1f} down")
 
 # %% [markdown]
-# In the narrow one: fewer millimetres are stretched over the same 64 pixels. There 20 mm become 10.9 pixels, in the wide
+# In the narrow one: fewer millimetres fill the same 64 pixels. There 20 mm become 10.9 pixels, in the wide
 # brain 8.0, and both circles become ellipses. Yet size is often the question itself: a tumour that grew, a brain
 # that shrank. In the right column every image gets the same box *in millimetres*, and circles stay circles.
 #
-# Cropping by itself loses nothing but air. A **mask** (an image that says which pixels are tumour) must be cut in the
+# Cropping alone loses only background. A **mask** (an image that says which pixels are tumour) must be cut in the
 # same place; `crop_to_content` returns the box for that.
 #
 # ## One spacing for all
 #
 # **Spacing** is the distance between the centres of neighbouring pixels, in mm. Scanners seldom agree on it. With
-# spacing $s$ and $n$ pixels along one axis, an image covers $n s$ millimetres. **Resampling** to a spacing $s'$
-# keeps the millimetres and changes the number of pixels:
+# spacing $s$ and $n$ pixels along one axis, an image covers $n s$ millimetres. **Resampling** to a
+# spacing $s_\mathrm{new}$ keeps the millimetres and changes the number of pixels:
 #
-# $$n' = \mathrm{round}\left(n \, \frac{s}{s'}\right)$$
+# $$n_\mathrm{new} = n \, \frac{s}{s_\mathrm{new}}, \quad \text{rounded to a whole number.}$$
 #
 # Let three scanners image the patient with the largest tumour: one with fine pixels, one with coarse ones,
 # and one whose pixels are twice as wide as high. A coarse pixel shows the mean of the fine ones inside it.
 
 
 # %%
-def scan(image, down, across):
+def scanned(image, down, across):
     """Return an image with larger pixels, in mm; the pixels of the one given measure 1 mm."""
     height, width = image.shape
     blocks = image.reshape(height // down, down, width // across, across)
@@ -778,7 +797,7 @@ scanners = {"fine": (1, 1), "coarse": (4, 4), "wide pixels": (1, 2)}  # mm down,
 from medlib.preprocessing import resample_to_spacing
 
 patient = int((brains.train.masks == 1).sum(axis=(1, 2)).argmax())
-delivered = {name: scan(flair[patient][..., 0], *mm) for name, mm in scanners.items()}
+delivered = {name: scanned(flair[patient][..., 0], *mm) for name, mm in scanners.items()}
 at_2_mm = {
     name: resample_to_spacing(delivered[name][..., None], mm, to_mm=2.0)[..., 0]
     for name, mm in scanners.items()
@@ -804,7 +823,7 @@ plotting.show(
 
 # %% [markdown]
 # Above, what a network would be given: one patient, three sizes and shapes. Below, after resampling, they agree.
-# Resampling cannot bring back detail: the coarse scan has the right size now, and is as blurred as before. Where an image gets
+# Resampling cannot bring back detail: the coarse scan is as blurred as before. Where an image gets
 # smaller, `resample_to_spacing` averages the pixels that fall together; taking every second pixel would invent patterns
 # ([aliasing](https://en.wikipedia.org/wiki/Aliasing)).
 #
@@ -812,8 +831,8 @@ plotting.show(
 # multiply by the area of one.
 
 # %%
-tumour = brains.train.masks[patient] == 1
-drawn = {name: scan(tumour, *mm) >= 0.5 for name, mm in scanners.items()}
+tumour = brains.train.masks[patient] == 1  # 0 is everything else
+drawn = {name: scanned(tumour, *mm) >= 0.5 for name, mm in scanners.items()}
 
 # %% tags=["nbval-check-output"]
 area = pd.DataFrame({"pixels": {name: mask.sum() for name, mask in drawn.items()}})
@@ -830,7 +849,7 @@ area
 # ([solution](solutions/03_cleaning_and_geometry.ipynb))
 #
 # > **Hint** `np.argwhere(mask)` has one row (down, across) for each pixel of the mask.
-# > `scipy.spatial.distance.pdist(points)` returns the distances of all pairs of rows.
+# > `pdist(points)`, from `scipy.spatial.distance`, returns the distances of all pairs of rows.
 
 
 # %% tags=["exercise"]
@@ -860,10 +879,10 @@ check.exercise("03.3", longest_diameter_mm)
 # ## Masks
 #
 # Resampling puts new pixels between old ones, and **linear interpolation** gives them values in between. For labels that
-# can be nonsense: halfway between label 0 (healthy) and label 2 (core) lies label 1, and a rim of a tissue appears that
-# nobody drew. One safe way is to take the **nearest** pixel. Another is to interpolate the mask of *each label by
+# can be nonsense. Let 0 mean background, 1 bone and 2 tumour: halfway between background and tumour lies 1, a rim of bone
+# that nobody drew. One safe way is to take the **nearest** pixel. Another is to interpolate the mask of *each label by
 # itself*, from 0 to 1, and to call tumour what is **at least one half**. [nnU-Net](https://github.com/MIC-DKFZ/nnUNet),
-# the standard tool for segmentation, resamples its labels in this way
+# a widely used tool that draws such masks, resamples its labels in this way
 # ([Isensee and others 2021](https://doi.org/10.1038/s41592-020-01008-z)).
 #
 # > **Predict** A tumour was outlined on the coarse scan, with 4 mm pixels. We resample the mask to 1 mm. Which of the
@@ -904,7 +923,7 @@ plotting.show(
 
 # %%
 def wrong_pixels(truth):
-    coarse = scan(truth, 4, 4) >= 0.5
+    coarse = scanned(truth, 4, 4) >= 0.5
     linear = resize_image(coarse[..., None].astype(float), truth.shape)[..., 0] >= 0.5
     return (resize_mask(coarse, truth.shape) != truth).sum(), (linear != truth).sum()
 
@@ -924,8 +943,7 @@ print("wrong pixels, mean: nearest {:.0f}, linear {:.0f}".format(*errors.mean(ax
 #
 # - checked a table against its folder, decoded every file, and found nine defects;
 # - found exact copies by a hash of the pixels, and near copies by a perceptual hash: the signs of 63 coarse waves, mostly;
-# - saw a moved and a mirrored copy slip through, found them by cropping and mirroring, and saw strangers come in as the
-#   limit rose;
+# - found a moved and a mirrored copy by cropping and mirroring, and saw strangers come in as the limit rose;
 # - wrote decisions into a script, and gave copies one patient;
 # - kept millimetres: one box in mm instead of stretching, one spacing, sizes in mm².
 #
