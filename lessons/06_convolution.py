@@ -14,15 +14,17 @@
 # # 06 Convolution
 #
 # A tumour can sit anywhere in a brain. A program that looks for one should therefore do the same thing at every place
-# of the image. **Convolution** does: a small table of weights slides over the image, and answers at each place with
-# one number. Most networks of this course are built from it. What exactly does it compute? And what follows for a
-# tumour, for a patient who lies a little to the left, and for the number of weights that somebody has to learn?
+# of the image. **Convolution** does: a small table of weights slides over the image and gives one number at each place.
+# Most networks of this course are built from it. What exactly does it compute, how many weights does it need, and what
+# happens when the patient lies a little further to the left?
+#
+# Before you read on: where in the left picture is the brightest pixel?
 
 # %% tags=["install"]
 import medlib
 
 # %% tags=["parameters"]
-seed = 0  # of the random kernels that are compared with Keras
+seed = 0  # of the few random numbers in this lesson
 
 # %% tags=["plumbing"]
 from medlib import training
@@ -54,22 +56,24 @@ def mark(ax, image, mask, points, window=(0.2, 0.8)):
 
 # %% tags=["plumbing"]
 mean_of_25 = signal.correlate2d(flair, np.full((5, 5), 1 / 25), mode="same")
-fig, axes = plt.subplots(1, 3, figsize=(8, 3.1))
+fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.75))
 mark(axes[0], flair, 0 * tumour, [])
 mark(axes[1], flair, tumour, [np.unravel_index(flair.argmax(), flair.shape)])
 mark(axes[2], mean_of_25, tumour, [np.unravel_index(mean_of_25.argmax(), flair.shape)])
 for ax, title in zip(axes, ("a FLAIR slice", "its brightest pixel", "after a convolution"), strict=True):
-    ax.set_title(title)
-fig.supxlabel("window 0.2 (black) to 0.8 (white); orange: outline of the tumour", fontsize=10, color=plotting.GREY)
+    ax.set_title(title, fontsize=11)
+fig.supxlabel("window 0.2 (black) to 0.8 (white)\norange: outline of the tumour; blue ring: the brightest point",
+              fontsize=10, color=plotting.GREY)
 plotting.show(fig, alt="Three pictures of one FLAIR slice. In the second the brightest pixel is ringed: it is a small white "
               "spot far from the outlined tumour. In the third, after a convolution, the brightest point lies in the tumour.")
 
 # %% [markdown]
-# The slice is simulated ([lesson 02](02_mr_simulation.ipynb) says how): one patient, with the forehead at the top, in
-# the contrast FLAIR, where tumours are bright. So are the small white-matter spots that many people without a tumour
-# have. One of them holds the brightest pixel (middle). After a convolution with 25 equal weights the brightest point
-# lies in the tumour (right). In the code below, `flair` is this slice, 64 x 64 numbers from 0 to 1; `slices` holds
-# those of 28 patients, with the outlines of their tumours; `signal` is SciPy's module.
+# This slice through a head, forehead at the top, is simulated ([lesson 02](02_mr_simulation.ipynb) says how). An MR
+# scanner can show it in several contrasts; in this one, FLAIR, tumours are bright. So are small spots in the white
+# matter, the brain's inner tissue, that many older people have without any tumour. One of them holds the brightest
+# pixel (middle). After a convolution with 25 equal weights the brightest point lies in the tumour (right). In the code,
+# `flair` is this slice, 64 x 64 numbers from 0 to 1; `slices` holds those of 28 patients, with masks that mark the
+# tumours; `signal` is SciPy's module.
 #
 # **You will**
 #
@@ -100,8 +104,7 @@ right_minus_left = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
 right_minus_left
 
 # %% [markdown]
-# We let it slide over 6 x 6 pixels at the left edge of the brain, where the background meets tissue. (The skull was
-# removed, and the background is exactly zero.)
+# We let it slide over 6 x 6 pixels at the left edge of the brain. (The skull was removed; the background is exactly zero.)
 
 # %% tags=["plumbing"]
 row = 32  # of the middle of the 6 x 6 pixels
@@ -161,8 +164,8 @@ plotting.show_animation(
 
 # %% [markdown]
 # A 3 x 3 kernel fits on six pixels at four places, so the output is 4 x 4. It is large (orange) in the two middle
-# columns, where it is brighter on the right than on the left, zero on the background, and small inside the tissue. As
-# a program, the equation is two loops; NumPy adds up the window.
+# columns, where it is brighter on the right than on the left; zero where the kernel sees only background; and small
+# inside the tissue. As a program, the equation is two loops; NumPy adds up the window.
 
 # %%
 def correlate_by_loops(x, w):
@@ -185,21 +188,21 @@ print("image", flair.shape, "-> output", edges.shape)
 # Honestly: no. Mathematicians call this sum **cross-correlation**. Their convolution has minus signs,
 # $\sum_{u,v} x_{i-u,\,j-v}\, w_{uv}$ (equation 9.5 of the same book), so it walks through the kernel backwards. That
 # is the same as turning the kernel by 180 degrees first.
-# [SciPy](https://docs.scipy.org/doc/scipy/reference/signal.html) has both.
+# [SciPy](https://docs.scipy.org/doc/scipy/reference/signal.html) has both. Which one equals our loops?
 
 # %% tags=["nbval-check-output"]
 by_180_degrees = right_minus_left[::-1, ::-1]
 correlated = signal.correlate2d(flair, right_minus_left, mode="valid")
 convolved = signal.convolve2d(flair, right_minus_left, mode="valid")
 with_turned = signal.convolve2d(flair, by_180_degrees, mode="valid")
-print("our loops = correlate2d:                   ", np.allclose(edges, correlated))
-print("our loops = convolve2d:                    ", np.allclose(edges, convolved))
-print("our loops = convolve2d with turned kernel: ", np.allclose(edges, with_turned))
+print("correlate2d:               ", np.allclose(edges, correlated))
+print("convolve2d:                ", np.allclose(edges, convolved))
+print("convolve2d, kernel turned: ", np.allclose(edges, with_turned))
 
 # %% [markdown]
 # Keras's `Conv2D` is a cross-correlation too (we compare below), and so is PyTorch's. A network that learns its
 # weights does not care: it learns the turned kernel as easily. You must care when you type in a kernel from a book.
-# From here on we say convolution, as everybody does.
+# From here on we say convolution, as the whole field does.
 #
 # **Exercise 06.1: a kernel that moves things.** Write down a 3 x 3 kernel (nested list or array) that moves the image
 # by one pixel *down and to the right*: what was at row 10, column 20 appears at row 11, column 21. As in Keras:
@@ -224,8 +227,8 @@ check.exercise("06.1", moving_kernel)
 # %% [markdown]
 # ## Four kernels at work
 #
-# What a kernel does can often be read from its weights. `mean_kernel(k)` takes the mean of $k \times k$ pixels;
-# "detail" is a pixel minus the mean around it.
+# You can often read from the weights what a kernel does. `mean_kernel(k)` takes the mean of $k \times k$ pixels;
+# "detail" is a pixel minus that mean.
 
 # %%
 def mean_kernel(k):
@@ -243,8 +246,7 @@ kernels = {"mean": mean_kernel(3), "right minus left": right_minus_left,
 # > **Predict** In a flat region all pixels are equal. What is the output there, for weights that add up to 1? To 0?
 # > Which kernel shows the outline of the brain all round?
 #
-# SciPy computes the maps. With `mode="same"` it puts zeros around the image, so that the map is as large as the
-# image.
+# With `mode="same"` SciPy puts zeros around the image, so that the map is as large as the image.
 
 # %%
 def feature_map(image, w):
@@ -254,9 +256,10 @@ def feature_map(image, w):
 maps = {name: feature_map(flair, w) for name, w in kernels.items()}
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(2, 4, figsize=(8, 4.4), height_ratios=[1, 1.1])
+fig, axes = plt.subplots(2, 4, figsize=(6.4, 3.7), height_ratios=[1, 1.1])
 for (top, bottom), (name, w) in zip(axes.T, kernels.items(), strict=True):
-    number_table(top, w, name, limit=1, size=9)
+    number_table(top, w, "", limit=1, size=9)
+    top.set_title(name.replace(" minus", "\nminus"), fontsize=11)
     low, high = (0.2, 0.8) if name == "mean" else (-0.3, 0.3)
     bottom.imshow(maps[name], vmin=low, vmax=high)
     bottom.set_title(f"{low:g} to {high:g}", fontsize=10, color=plotting.GREY)
@@ -272,9 +275,9 @@ plotting.show(fig, alt="Four kernels and their maps. Mean: a smoothed slice. Rig
 #
 # ## A kernel that finds tumours
 #
-# White-matter spots are bright but small, a tumour is bright and larger. So take the mean over a square of about the
-# tumour's size, and ask where the map is brightest. We try that on all slices of 28 virtual patients that show a
-# tumour.
+# White-matter spots are bright but small; a tumour is bright and larger. So take the mean over a square that is larger
+# than a spot, and ask where the map is brightest. Half of our 28 virtual patients have a tumour. We try it on all
+# slices that show one.
 
 # %% tags=["nbval-check-output"]
 with_tumour = slices.masks.any(axis=(1, 2))
@@ -310,16 +313,18 @@ def draw_search(k, ax):
     ax.set_title(f"k = {k}")
 
 
-fig, axes = plt.subplots(1, 4, figsize=(8, 2.5))
+fig, axes = plt.subplots(1, 4, figsize=(6.4, 2.3))
 for k, ax in zip((1, 3, 5, 15), axes, strict=True):
     draw_search(k, ax)
-fig.supxlabel("mean of k x k pixels; window 0.2 (black) to 0.8 (white)", fontsize=10, color=plotting.GREY)
-plotting.show(fig, alt="Maps of one slice for k = 1, 3, 5 and 15, with the brightest point ringed: for small k it is in a "
-              "white-matter spot, for k = 5 in the outlined tumour, for k = 15 beside it in a blurred brain.")
+fig.supxlabel("mean of k x k pixels; window 0.2 (black) to 0.8 (white)\norange: outline of the tumour; blue ring: the brightest point",
+              fontsize=10, color=plotting.GREY)
+plotting.show(fig, alt="Maps of one slice for k = 1, 3, 5 and 15, with the brightest point ringed: for k = 1 it is in a "
+              "white-matter spot, for k = 3 and 5 in the outlined tumour, for k = 15 beside it in a blurred brain.")
 
 # %% [markdown]
-# First more, then fewer. A small kernel sees spots, a large one mixes the tumour with all around it. Of the sizes we
-# tried, 5 x 5 found most: it pays to match the kernel to what one looks for. The slider shows the sizes in between.
+# First more, then fewer. A small square is filled by a spot. A large one no longer fits into the tumour, and mixes it
+# with all around. Of the sizes we tried, 5 x 5 found most: it pays to match the kernel to what you look for. The
+# slider shows every odd size up to 21.
 
 # %% tags=["plumbing"]
 import ipywidgets
@@ -334,19 +339,18 @@ def search(k=5):
 _ = ipywidgets.interact(search, k=(1, 21, 2))
 
 # %% [markdown]
-# Do not take that for a detector. We chose $k$ on the very slices we counted on, these are slices of only 14
-# simulated patients, and a healthy slice has a brightest point as well. But note the form: *a convolution, then one
-# number for the whole map*. The networks to come have it too, with weights that nobody types in: [lesson
-# 07](07_learning.ipynb) learns them.
+# Do not take that for a detector. We chose $k$ on the very slices we counted on; they come from only 14 simulated
+# patients; and a healthy slice has a brightest point as well. But remember the form: *a convolution, then one answer
+# from the whole map*. Networks that classify images have it too.
 #
-# **Exercise 06.2: change the experiment.** Add 0.1 to all pixels, and every mean grows by 0.1. Since scanners differ
-# in their scale of grey ([lesson 04](04_grey_values_and_leaks.ipynb)), the largest mean is a poor score for "tumour
-# or not". A kernel whose weights add up to 0 does not notice the 0.1. Write `spot(inner, outer)`, two odd numbers: an
-# `outer` x `outer` kernel that takes the mean of the `inner` x `inner` pixels in the middle, minus the mean of the
-# ring around them. Then let it search: run `found(spot(5, 11))`. More tumours than with `mean_kernel(5)`, or fewer?
-# Try wider rings, up to `spot(5, 31)`. ([solution](solutions/06_convolution.ipynb))
+# **Exercise 06.2: change the experiment.** Scanners differ in their greys ([lesson
+# 04](04_grey_values_and_leaks.ipynb)). If one adds 0.1 to all pixels, every mean grows by 0.1. A kernel whose weights
+# add up to 0 does not notice. Write `spot(inner, outer)` for two odd numbers: an `outer` x `outer` kernel that takes
+# the mean of the `inner` x `inner` pixels in the middle, minus the mean of the ring around them. Then let it search:
+# does `found(spot(5, 11))` count more tumours than `found(mean_kernel(5))`, or fewer? Try wider rings, up to
+# `spot(5, 31)`. ([solution](solutions/06_convolution.ipynb))
 #
-# > **Hint** Fill the whole square with the ring's weight, then overwrite the middle. How many pixels has the ring?
+# > **Hint** Fill the whole square with the ring's weight, then overwrite the middle. How many pixels are in the ring?
 
 
 # %% tags=["exercise"]
@@ -370,18 +374,18 @@ check.exercise("06.2", spot)
 # %% [markdown]
 # <details><summary>Answer: what it finds</summary>
 #
-# Far fewer: 17 of 56 with `spot(5, 11)`. Beside the black background the whole rim of the brain is "brighter than
-# around it". Wider rings find more, but none up to 31 reaches the plain mean. What helps against one mistake may
-# invite another; only trying it on images shows which.
+# Far fewer: 17 of 56 with `spot(5, 11)`. Next to the black background the whole rim of the brain is "brighter than its
+# surroundings". Wider rings find more, but none up to 31 reaches the plain mean. A cure for one mistake may bring
+# another; only a trial on images shows which.
 #
 # </details>
 
 # %% [markdown]
 # ## Padding and stride
 #
-# Two settings decide where the kernel is laid. **Padding** puts $m$ rows and columns of zeros on each side of the
-# image first. **Stride** $s$ moves the kernel by $s$ pixels instead of one. Keras knows two paddings: `"valid"` is
-# none, `"same"` is just so much that stride 1 keeps the size. Here are three layers on 6 x 6 pixels.
+# Two settings decide where the kernel is laid. **Padding** first puts $m$ rows and columns of zeros on each side of
+# the image. **Stride** $s$ moves the kernel by $s$ pixels instead of one. Keras knows two paddings: `"valid"` is none,
+# `"same"` is just enough for stride 1 to keep the size. Here are three layers on 6 x 6 pixels.
 
 # %% tags=["plumbing"]
 def draw_places(ax, title, side, before, after, stride):
@@ -395,7 +399,7 @@ def draw_places(ax, title, side, before, after, stride):
                 ax.text(j + 0.5, i + 0.5, "0", color="0.5", ha="center", va="center", fontsize=9)
     places = np.arange(-before, side + after - 2, stride) + 1.5
     columns, rows = np.meshgrid(places, places)
-    ax.scatter(columns, rows, color=plotting.BLUE, s=28, zorder=3)
+    ax.scatter(columns, rows, color=plotting.BLUE, s=22, zorder=3)
     ax.add_patch(plt.Rectangle((-before, -before), 3, 3, fill=False, ec=plotting.VERMILION, lw=3, zorder=4))
     ax.set(xlim=(-1.2, side + 1.2), ylim=(side + 1.2, -1.2), aspect="equal")
     ax.set_title(f"{title}\n{side} x {side} gives {len(places)} x {len(places)}", fontsize=11)
@@ -403,7 +407,7 @@ def draw_places(ax, title, side, before, after, stride):
 
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 3, figsize=(8, 2.95))
+fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.6))
 draw_places(axes[0], "valid, stride 1", 6, 0, 0, 1)
 draw_places(axes[1], "same, stride 1", 6, 1, 1, 1)
 draw_places(axes[2], "same, stride 2", 6, 0, 1, 2)
@@ -411,40 +415,40 @@ plotting.show(fig, alt="An image of 6 by 6 pixels and a 3 by 3 kernel. Valid wit
               "a ring of zeros and 6 by 6 places. Same with stride 2: zeros only below and on the right, 3 by 3 places.")
 
 # %% [markdown]
-# Grey squares are pixels, zeros are padding. The red square is the kernel at its first place; a dot marks its middle
+# Grey squares are pixels, zeros are padding. The thick square is the kernel at its first place; a dot marks its middle
 # at every place, so each dot is one number of the output. An image of side $h$ gives a map of side ([Dumoulin and
 # Visin 2016](https://arxiv.org/abs/1603.07285), relationship 6)
 #
 # $$o = \left\lfloor \frac{h + 2m - k}{s} \right\rfloor + 1$$
 #
-# Keras agrees, and can say it without computing anything:
+# Keras tells us the size without computing a map. Here are 64 x 64 pixels, and the formula without padding ($m = 0$):
 
 # %% tags=["nbval-check-output"]
+def side(k, s, padding):
+    layer = keras.layers.Conv2D(1, k, strides=s, padding=padding)
+    return layer.compute_output_shape((1, 64, 64, 1))[1]
+
+
+print("k  s  formula  valid  same")
 for k, s in ((3, 1), (3, 2), (5, 2), (7, 4)):
-    print(f"64 pixels, k = {k}, s = {s}: formula with m = 0: {(64 - k) // s + 1}", end="")
-    for padding in ("valid", "same"):
-        layer = keras.layers.Conv2D(1, k, strides=s, padding=padding)
-        print(f", {padding}: {layer.compute_output_shape((1, 64, 64, 1))[1]}", end="")
-    print()
+    print(f"{k}  {s}  {(64 - k) // s + 1:7}  {side(k, s, 'valid'):5}  {side(k, s, 'same'):4}")
 
 # %% [markdown]
-# With $k = 3$ and $s = 2$ the last column is never reached. `"same"` always gives $h / s$, rounded up. For that,
-# stride 2 needs one row and one column of zeros in total, an odd number.
-# [TensorFlow](https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2) puts them below and on the right
-# (third drawing); PyTorch's `padding=1` puts zeros on all four sides. The same weights then give another answer,
-# without any error. Remember that when you move a network from one library to the other.
+# `"valid"` is the formula. `"same"` always gives $h / s$, rounded up. With $k = 3$ and $s = 2$ that takes only one row
+# and one column of zeros. [TensorFlow](https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2) puts them
+# below and on the right (third drawing); PyTorch's `padding=1` puts zeros on all four sides. The same weights then
+# give another answer, and no error message.
 #
 # ## Channels
 #
-# A colour photo has three numbers per pixel, and so has our slice: T1, T2 and FLAIR. These are **channels**. A layer
-# has one kernel for every pair of an input channel $c$ and an output channel $f$, and adds the maps of its input
-# channels up. With a constant $b_f$ per output channel, the **bias**, and images numbered by $n$, this is the whole
-# layer:
+# A colour photo has three numbers per pixel, and so has our slice: the contrasts T1, T2 and FLAIR. These are
+# **channels**. A layer has one kernel for every pair of an input channel $c$ and an output channel $f$. Each output
+# map is the sum over the input channels, plus a constant $b_f$, the **bias**. For image number $n$:
 #
-# $$y_{nijf} = b_f + \sum_{c} \sum_{u,v} x_{n,\;is+u,\;js+v,\;c}\; w_{uvcf}$$
+# $$y_{nijf} = b_f + \sum_{c} \sum_{u,v} x_{n,\;s i+u,\;s j+v,\;c}\; w_{uvcf}$$
 #
-# Here is a layer with three input and two output channels, its weights made up: the first map asks "brighter in FLAIR
-# than in T1?", the second "is there detail in T2?"
+# In this example with two output channels, the first map asks "brighter in FLAIR than in T1?", the second "is there
+# detail in T2?"
 
 # %%
 two_kernels = np.zeros((3, 3, 3, 2))  # (u, v, c, f): c = T1, T2, FLAIR
@@ -462,7 +466,7 @@ def layer_map(f):
 
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(3, 4, figsize=(7.2, 6.0), height_ratios=[1.05, 1, 1])
+fig, axes = plt.subplots(3, 4, figsize=(6.4, 5.4), height_ratios=[1.05, 1, 1])
 for c, name in enumerate(("T1", "T2", "FLAIR")):
     axes[0, c].imshow(contrasts[..., c], vmin=0, vmax=0.9)
     axes[0, c].set_title(f"c = {c}: {name}")
@@ -474,11 +478,11 @@ for f in range(2):
     axes[f + 1, 3].set(title=f"map f = {f}", xticks=[], yticks=[])
     axes[f + 1, 3].grid(False)
     axes[f + 1, 0].set_ylabel(f"kernels f = {f}")
-axes[0, 3].text(0, 0.5, "Each row of\nkernels, laid on\nthe images above\nand added up,\ngives one map.", fontsize=11, va="center")
+axes[0, 3].text(0, 0.5, "Each row of\nkernels, laid on\nthe images above\nand added up,\ngives one map.", fontsize=10, va="center")
 axes[0, 3].set_axis_off()
 fig.supxlabel("windows: images 0 to 0.9, maps -0.3 to 0.3", fontsize=10, color=plotting.GREY)
 plotting.show(fig, alt="A layer with three input and two output channels. Top: T1, T2 and FLAIR. Below, two rows of three "
-              "kernels, each row followed by its map. In the first map the tumour is white.")
+              "kernels, each row followed by its map. In the first map the tumour is light, the white matter black.")
 
 # %% [markdown]
 # Each map has its own three kernels, and looks at all three contrasts through them. In the first map the tumour
@@ -487,7 +491,7 @@ plotting.show(fig, alt="A layer with three input and two output channels. Top: T
 # In NumPy,
 # [`sliding_window_view`](https://numpy.org/doc/stable/reference/generated/numpy.lib.stride_tricks.sliding_window_view.html)
 # gives every window of the image without copying it: an array with the axes $n, i, j, c, u, v$. `einsum` multiplies,
-# and adds over the letters that are missing after the arrow. They are those of the equation.
+# and adds over the letters that are missing after the arrow. The letters are those of the equation.
 
 # %%
 from numpy.lib.stride_tricks import sliding_window_view
@@ -496,12 +500,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 def convolve(x, w, b, stride=1):
     """A layer: x (n, height, width, c), w (k, k, c, f), b (f,)."""
     windows = sliding_window_view(x, w.shape[:2], axis=(1, 2))[:, ::stride, ::stride]
-    return np.einsum("nijcuv,uvcf->nijf", windows, w, optimize=True) + b
+    return np.einsum("nijcuv,uvcf->nijf", windows, w) + b
 
 
 # %% [markdown]
 # First against our loops, then against [Keras](https://keras.io/api/layers/convolution_layers/convolution2d/): eight
-# slices in three contrasts, and four output channels with random kernels of 5 x 5.
+# slices in three contrasts, and four output channels with random kernels of 5 x 5. (The index `None` adds an axis.)
 
 # %% tags=["nbval-check-output"]
 y = convolve(flair[None, :, :, None], right_minus_left[:, :, None, None], 0)
@@ -519,29 +523,29 @@ for padding, stride, m in (("valid", 1, 0), ("valid", 2, 0), ("same", 1, 2)):
     theirs = keras.ops.convert_to_numpy(layer(x))
     ours = convolve(np.pad(x, ((0, 0), (m, m), (m, m), (0, 0))), w, b, stride)
     equal = np.allclose(ours, theirs, rtol=0, atol=1e-5)
-    print(f"{padding:5s} stride {stride}: {ours.shape}, equal to 1e-5: {equal}")
+    print(f"{padding:5s} stride {stride}: {ours.shape} {equal}")
 
 # %% [markdown]
-# Nothing is hidden in the layer: it is this sum.
+# Three times `True`: no output differs from Keras's by more than 1e-5. Nothing is hidden in the layer: it is this sum.
 #
 # ## What it saves
 #
-# A layer with $C$ input and $F$ output channels has $(k^2 C + 1)\,F$ weights, whatever the size of the image. A
-# **dense** layer instead connects every input number with every output number by a weight of its own.
+# A layer with $C$ input and $F$ output channels has $(k^2 C + 1)\,F$ weights, biases included, whatever the size of the
+# image. A **dense** layer instead connects every input number with every output number by a weight of its own.
 #
-# > **Predict** Three contrasts of 64 x 64 pixels in, 32 maps of the same size out. How many weights has the
-# > convolution with 3 x 3 kernels? And a dense layer: thousands, millions, or more?
+# > **Predict** Three contrasts of 64 x 64 pixels in, 32 maps of the same size out. How many weights does a convolution
+# > with 3 x 3 kernels have? And a dense layer: thousands, millions, or more?
 
 # %% tags=["nbval-check-output"]
 convolution_weights = (3 * 3 * 3 + 1) * 32
 dense_weights = (64 * 64 * 3 + 1) * (64 * 64 * 32)
 print(f"convolution: {convolution_weights:>13,}")
-print(f"dense:       {dense_weights:>13,}  ({dense_weights * 4 / 1e9:.1f} GB as 32-bit numbers)")
+print(f"dense:       {dense_weights:>13,}")
 
 # %% [markdown]
-# More than a thousand million: no data set of some hundred patients can determine them. Where does the saving come
+# More than a thousand million: a data set of a few hundred patients cannot determine so many. Where does the saving come
 # from? Write a convolution as a dense layer and look. Switch on one pixel of a 6 x 6 image at a time; the 16 outputs
-# are one column of the layer's weights.
+# are one column of the dense layer's weights.
 
 # %%
 nine_weights = np.arange(1.0, 10.0).reshape(3, 3)
@@ -550,24 +554,24 @@ columns = [correlate_by_loops(pixel, nine_weights).ravel() for pixel in pixels]
 matrix = np.stack(columns, axis=1)  # (16 outputs, 36 pixels)
 
 # %% tags=["plumbing"]
-fig, ax = plt.subplots(figsize=(7.5, 3.7))
+fig, ax = plt.subplots(figsize=(6.2, 3.1))
 drawn = ax.imshow(np.where(matrix == 0, np.nan, matrix), cmap="viridis")
-ax.set(xlabel="number of the pixel, of 36", ylabel="number of the output, of 16", xticks=range(0, 36, 6), yticks=range(0, 16, 4))
+ax.set(xlabel="pixel (row by row)", ylabel="output (row by row)", xticks=range(0, 36, 6), yticks=range(0, 16, 4))
 ax.grid(False)
 fig.colorbar(drawn, label="weight")
 plotting.show(fig, alt="The 16 by 36 weights of a 3 by 3 convolution written as a dense layer. Each row holds the same nine "
               "weights, shifted to the right from row to row; all other entries are zero and drawn white.")
 
 # %% [markdown]
-# Two savings, both visible. Most entries are zero (white): an output sees only its **neighbourhood**. And each row
-# holds the same nine numbers: all places **share** their weights. A convolution is a dense layer that was told two
-# things before it saw an image: near pixels belong together, and a thing is the same thing wherever it is. That made
-# networks for images practical ([LeCun and others 1998](https://doi.org/10.1109/5.726791)).
+# You see two savings. Most entries are zero (white): an output sees only its **neighbourhood**. And each row holds the
+# same nine numbers: all places **share** their weights. A convolution is a dense layer that was told two things before
+# it saw an image: near pixels belong together, and a thing is the same thing wherever it is. These are two of the three
+# ideas of [LeCun and others 1998](https://doi.org/10.1109/5.726791). The third is to make maps smaller.
 #
 # ## Pooling, and how far an output sees
 #
-# **Max pooling** keeps the largest of each 2 x 2 numbers. It halves the sides and has no weights. Here it shrinks the
-# map from the film above.
+# **Max pooling** cuts a map into blocks of 2 x 2 numbers and keeps the largest of each. It halves the sides and has no
+# weights. Here it shrinks the map from the film above.
 
 # %%
 def max_pool(x):
@@ -585,15 +589,17 @@ plotting.show(fig, alt="The 4 by 4 map and the 2 by 2 numbers after max pooling;
 
 # %% tags=["nbval-check-output"]
 theirs = keras.ops.convert_to_numpy(keras.layers.MaxPooling2D()(x))
-print(x.shape, "->", max_pool(x).shape, "equal to Keras:", np.array_equal(max_pool(x), theirs))
+print(x.shape, "->", max_pool(x).shape)
+print("equal to Keras:", np.array_equal(max_pool(x), theirs))
 
 # %% [markdown]
-# Why throw numbers away? Because the next kernel then covers twice as much of the image. The **receptive field** of
-# an output is the part of the image that can influence it. A layer with kernel $k_l$ and stride $s_l$ widens it by
-# $k_l - 1$ steps, and a step is as many pixels as the product of all strides before, the **total stride** ([Araujo,
+# Why throw numbers away? Because the next kernel then sees further. The **receptive field** of an output is the part of
+# the image that can influence it; after layer $l$ its side is $r_l$. The **total stride** $t_l$ is the product of all
+# strides so far: neighbours on the map lie $t_l$ pixels apart in the image. So a layer with kernel $k_l$ and stride
+# $s_l$ widens the field by $k_l - 1$ steps of $t_{l-1}$ pixels ([Araujo,
 # Norris and Sim 2019](https://doi.org/10.23915/distill.00021)):
 #
-# $$r_l = r_{l-1} + (k_l - 1)\prod_{i<l} s_i, \qquad r_0 = 1$$
+# $$r_l = r_{l-1} + (k_l - 1)\, t_{l-1}, \qquad t_l = t_{l-1}\, s_l, \qquad r_0 = t_0 = 1$$
 
 # %% tags=["nbval-check-output"]
 def receptive_fields(stack):
@@ -609,16 +615,18 @@ stack = [(3, 1), (2, 2)] * 3  # three times: 3 x 3 convolution, 2 x 2 pooling
 print(receptive_fields(stack))
 
 # %% [markdown]
-# A formula can be mistaken, so we measure. Build these six layers in Keras, with all weights 1 so that no influence
-# can cancel another. Light a single pixel of a black image, and look whether *one* output near the tumour's place
-# changes. Do that for each of the 4096 pixels.
+# Is that right? We measure. Build these six layers in Keras, with all weights 1 so that no influence can
+# cancel another. After each layer, watch *one* output near the tumour's place. Light a single pixel of a black image:
+# does that output change? Ask this for each of the 4096 pixels.
 
 # %%
 x = inputs = keras.Input((64, 64, 1))
 outputs = []
 for k, s in stack:
-    convolution = keras.layers.Conv2D(1, k, padding="same", kernel_initializer="ones")
-    x = (convolution if s == 1 else keras.layers.MaxPooling2D())(x)
+    if s == 1:
+        x = keras.layers.Conv2D(1, k, padding="same", kernel_initializer="ones")(x)
+    else:
+        x = keras.layers.MaxPooling2D()(x)
     place = 36 * x.shape[1] // 64  # of the output that belongs to row 36, column 36
     outputs.append(x[:, place, place, 0])
 
@@ -628,11 +636,12 @@ answers = keras.Model(inputs, outputs).predict(one_pixel_each, batch_size=256, v
 influences = [answer.reshape(64, 64) for answer in answers]  # of each pixel
 
 # %% tags=["nbval-check-output"]
+# how many rows each influence spans
 print([int(np.ptp(np.nonzero(influence)[0])) + 1 for influence in influences])
 
 # %% [markdown]
-# Measured and computed sides are the same. The film draws them layer by layer: the square of the formula on our
-# slice, and beside it what was measured.
+# The measured sides are those of the formula. The film draws its squares on our slice, layer by layer, and beside them
+# what was measured.
 
 # %% tags=["plumbing"]
 spacing_mm = float(slices.table["row_spacing_mm"][21])
@@ -671,28 +680,27 @@ plotting.show_animation(
 )
 
 # %% [markdown]
-# On the right, the brighter a pixel is drawn, the more it moves the output. (Colours follow the square root, so that
-# the rim can be seen.) The square is a limit, not a description: pixels in its middle reach the output on many ways,
-# those at its rim on few ([Luo and others 2016](https://arxiv.org/abs/1701.04128)). So plan a field larger than the
-# tumour and the surroundings that are needed to judge it.
+# On the right, the brighter a pixel is drawn, the larger the output when it is lit. (Colours follow the square root, so
+# that the rim can be seen.) The square is a limit, not a description: pixels in its middle reach the output by many
+# paths, those at its rim by few ([Luo and others 2016](https://arxiv.org/abs/1701.04128)). So plan a field larger than
+# the tumour and the surroundings that are needed to judge it.
 #
 # <details><summary>Aside: why two convolutions are not enough to be deep</summary>
 #
 # Two 3 x 3 convolutions one after the other see 5 x 5 pixels, but with nothing in between they are *one* convolution
 # with a 5 x 5 kernel: a sum of sums is a sum. Depth pays only if something stands between that is not a sum. Max
-# pooling is such a thing; the usual one is the **rectifier**, $\mathrm{ReLU}(z) = \max(0, z)$, which every network
-# from [lesson 07](07_learning.ipynb) on has.
+# pooling is such a thing; the usual one is the **rectifier**, $\mathrm{ReLU}(z) = \max(0, z)$.
 #
 # </details>
 
 # %% [markdown]
 # **Exercise 06.3: plan a network.** Plan layers for images with three channels: a list of `("convolution", k)`, with
-# stride 1 and 8 output channels, and `("pooling", 2)`, with stride 2. The receptive field shall be **at least 32
-# pixels**, the total stride **at most 4** (small tumours must not get lost), and there shall be **at most 3,000
-# weights**, biases included. Begin with a convolution; kernels have side 3 or 5.
+# stride 1 and 8 output channels, and `("pooling", 2)`, with stride 2. Make the receptive field **at least 32 pixels**
+# and the total stride **at most 4** (small tumours must not get lost), with **at most 3,000 weights**, biases
+# included. Begin with a convolution; kernels have side 3 or 5.
 # ([solution](solutions/06_convolution.ipynb))
 #
-# > **Hint** Where does one more 3 x 3 convolution widen the field most: before or after the poolings?
+# > **Hint** Where does one more 3 x 3 convolution widen the field most: before or after the pooling layers?
 
 # %% tags=["exercise"]
 plan = ...  # such as [("convolution", 3), ("pooling", 2), ("convolution", 3)]
@@ -706,13 +714,14 @@ check.exercise("06.3", plan)
 # %% [markdown]
 # ## When the patient moves
 #
-# Two words say how an operation takes a change of the image. It is **equivariant** if its output changes in the same
-# way: the image shifts, the map shifts. It is **invariant** if its output does not change. To find where a tumour is
-# we want the first; to say whether there is one, the second. Here the patient moves to the right, one pixel a frame.
-# A map with stride $s$ is every $s$-th row and column of the map with stride 1.
+# Two words say what becomes of a change in the image. An operation is **equivariant** if its output changes in the same
+# way: the image shifts, the map shifts. It is **invariant** if its output does not change. To find *where* a tumour is
+# we want the first; to say *whether* there is one, the second. Here the patient moves to the right, one pixel a frame.
+# To get a map with stride $s$, we keep every $s$-th row and column of the map with stride 1.
 
 # %%
-canvas = np.pad(flair, 8)  # black all round, so that nothing leaves the picture
+def shifted(by):
+    return np.roll(flair, by, axis=1)  # the border is black: nothing is lost
 
 
 def strided_map(image, stride):
@@ -722,16 +731,16 @@ def strided_map(image, stride):
 # %% tags=["plumbing"]
 def moving():
     """Frames: the image shifted by 0 to 8 pixels, its map with stride 1, and with stride 4."""
-    fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.75))
+    fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.5))
     for shift in range(9):
-        image = np.roll(canvas, shift, axis=1)
+        image = shifted(shift)
         for ax, drawn in zip(axes, (image, strided_map(image, 1), strided_map(image, 4)), strict=True):
             ax.clear()
             ax.imshow(drawn, vmin=0.2, vmax=0.8)
             ax.set_axis_off()
-        axes[0].set_title(f"shifted by {shift} px", fontsize=11)
-        axes[1].set_title(f"stride 1: largest {strided_map(image, 1).max():.3f}", fontsize=11)
-        axes[2].set_title(f"stride 4: largest {strided_map(image, 4).max():.3f}", fontsize=11)
+        axes[0].set_title(f"shifted\nby {shift} px", fontsize=11)
+        axes[1].set_title(f"stride 1:\nlargest {strided_map(image, 1).max():.3f}", fontsize=11)
+        axes[2].set_title(f"stride 4:\nlargest {strided_map(image, 4).max():.3f}", fontsize=11)
         fig.draw_without_rendering()
         yield fig
 
@@ -743,47 +752,45 @@ plotting.show_animation(
 
 # %% [markdown]
 # The map with stride 1 travels along: equivariant. Its largest number stays: invariant. The map with stride 4
-# flickers. These are the largest numbers after shifts by 0 to 8 pixels:
+# flickers. The largest numbers after shifts by 0 to 4 pixels:
 
 # %% tags=["nbval-check-output"]
 for stride in (1, 2, 4):
-    shifted = [np.roll(canvas, shift, axis=1) for shift in range(9)]
-    largest = [strided_map(image, stride).max() for image in shifted]
+    largest = [strided_map(shifted(by), stride).max() for by in range(5)]
     print(f"stride {stride}:", *(f"{value:.3f}" for value in largest))
 
 # %% [markdown]
-# With stride 2 every second number is the same, with stride 4 every fourth: after a shift by a multiple of the total
-# stride the image falls into the grid as before. In between, the brightest place may not be among those that are
-# kept. Pooling lays such a grid too. Published networks have changed their answer when an image moved by one pixel
-# ([Azulay and Weiss 2019](https://arxiv.org/abs/1805.12177)); [Zhang
-# 2019](https://proceedings.mlr.press/v97/zhang19a.html) has a remedy.
+# With stride 2 every second number is the same, with stride 4 every fourth: after a shift by a multiple of the stride
+# the image falls into the grid as before. In between, the brightest place may not be kept. Max pooling has such a grid too: the largest number survives it, the rest of the map changes. Published networks
+# have changed their answer when an image moved by one pixel ([Azulay and Weiss
+# 2019](https://arxiv.org/abs/1805.12177)); [Zhang 2019](https://proceedings.mlr.press/v97/zhang19a.html) smooths the
+# map before it is thinned out.
 #
 # <details><summary>Aside: the border breaks it too</summary>
 #
 # With `"same"` padding, tissue near the edge of the picture sees zeros that are not part of the patient. Each layer
 # carries them further inwards. A deep network can learn from that rim *where* in the picture something is ([Kayhan
-# and van Gemert 2020](https://arxiv.org/abs/2003.07064)). Equivariance is a property of the sum, not of every network
-# made from it.
+# and van Gemert 2020](https://arxiv.org/abs/2003.07064)).
 #
 # </details>
 #
 # ### Turns
 #
-# Now the patient's head lies turned by 90 degrees. Turn first and filter then, or filter first and turn the map:
+# Now the image is turned by 90 degrees. We can turn first and then filter, or filter first and then turn the map.
 #
-# > **Predict** For which of the two kernels, mean and "right minus left", are both orders the same?
+# > **Predict** For which of the two kernels, mean and "right minus left", do both orders give the same?
 
 # %%
 turn = np.rot90  # by 90 degrees
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(2, 3, figsize=(7, 5.5))
+fig, axes = plt.subplots(2, 3, figsize=(6.2, 5.2))
 rows = (("mean", mean_kernel(5), (0.2, 0.8)), ("right minus left", right_minus_left, (-0.3, 0.3)))
 for row_of_axes, (name, w, window) in zip(axes, rows, strict=True):
     first, last = feature_map(turn(flair), w), turn(feature_map(flair, w))
-    titles = (f"{name}:\nturn, then filter", f"{name}:\nfilter, then turn", "difference")
+    titles = (f"{name}:\nturn, then filter", f"{name}:\nfilter, then turn", f"difference:\nat most {abs(first - last).max():.2f}")
     for ax, title, picture in zip(row_of_axes, titles, (first, last, first - last), strict=True):
-        low, high = (-0.3, 0.3) if title == "difference" else window
+        low, high = (-0.3, 0.3) if title.startswith("difference") else window
         ax.imshow(picture, vmin=low, vmax=high)
         ax.set_title(title, fontsize=11)
         ax.set_axis_off()
@@ -792,19 +799,20 @@ plotting.show(fig, alt="The slice turned and filtered, filtered and turned, and 
               "difference is zero everywhere. For right minus left other edges are shown, and the difference is large.")
 
 # %% tags=["nbval-check-output"]
+print("kernel              not turned  turned too")
 for name, w in kernels.items():
     turned_map = turn(feature_map(flair, w))
     image_only = np.allclose(feature_map(turn(flair), w), turned_map, atol=1e-6)
     kernel_too = np.allclose(feature_map(turn(flair), turn(w)), turned_map, atol=1e-6)
-    print(f"{name:18s} turned image: {image_only!s:5}   kernel turned too: {kernel_too}")
+    print(f"{name:18s}  {image_only!s:10}  {kernel_too}")
 
 # %% [markdown]
-# `True` means: the map is the old map, turned. Mean and detail look the same after a quarter turn, so a turned image
-# gives a turned map. The two edge kernels do not: on the turned image they show other edges. What holds for *every*
-# kernel is the last column: turn the image *and* the kernel, and the map turns.
+# The image was turned in both columns; `True` means that its map is the old map, turned. Mean and detail look the same
+# after a quarter turn, so they give a turned map. The two edge kernels do not: on the turned image they show other
+# edges. The last column holds for *every* kernel: turn the image *and* the kernel, and the map turns.
 #
-# So shifts are built into the sum, and turns are not. To cope with a head that lies turned, a network has to see such
-# images in training (lesson 14, augmentation), or be built for them ([Cohen and Welling
+# So shifts are built into the sum, and turns are not. To cope with turned heads, a network sees turned images in
+# training (lesson 14, augmentation), or is built for them ([Cohen and Welling
 # 2016](https://arxiv.org/abs/1602.07576)).
 #
 # **In this lesson we**
@@ -812,13 +820,13 @@ for name, w in kernels.items():
 # - wrote a convolutional layer as one sum, in loops and in NumPy, equal to Keras's to 1e-5; strictly, it is a
 #   cross-correlation;
 # - read from its weights what a kernel does, and found tumours with the mean of a square;
-# - computed the size of maps, and saw what the layer saves: neighbourhood and shared weights;
+# - computed the size of maps, and saw why so few weights are needed: neighbourhoods, and shared weights;
 # - measured a receptive field, pixel by pixel, and found the formula right;
-# - saw that maps follow shifts, that strides break this, and that a kernel follows a turn only if the turn leaves the
+# - saw that maps follow shifts, that strides break this, and that a map follows a turn only if the turn leaves the
 #   kernel as it is.
 #
-# All this holds for any image, with one exception: 25 equal weights find most tumours only in a simulation, where
-# tumours are larger than other bright spots.
+# All this holds for any image, with one exception: 25 equal weights found most tumours in a simulation, where tumours
+# are larger than other bright spots. Nothing follows for real scans.
 #
 # **Next** We typed in every weight. In [lesson 07](07_learning.ipynb) they are learnt from examples.
 #
