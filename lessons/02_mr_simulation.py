@@ -16,11 +16,11 @@
 # One patient, one slice through the brain, three magnetic resonance (MR) images. The same fluid is dark in the first, bright
 # in the second and dark again in the third, and a disease that is plain in one may be hidden in another. Why? In this lesson
 # you paint such images yourself, from two short equations. Then you build a whole virtual patient, tumour and noise
-# included. The images of this course are made like that, so you should know what they can teach and what they cannot.
+# included. The images of this course are made like that, so you should know what they can teach.
 #
 # **You will**
 #
-# - see how magnetisation recovers and decays in three tissues, and paint a slice at any moment of it;
+# - see magnetisation recover and decay in three tissues, and paint a slice at any moment of it;
 # - choose scanner times that make fluid dark, bright, or vanish;
 # - bend a head, grow a tumour in it and add the faults of a scanner;
 # - say what a simulated patient cannot show.
@@ -77,8 +77,8 @@ plotting.show(fig, alt="One brain slice three times. The ventricles in the middl
 # The [MNI template](https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/) is an average of 152 aligned brains
 # ([Fonov and others 2011](https://doi.org/10.1016/j.neuroimage.2010.07.033)). It says how much of each place is **grey matter**
 # (nerve cells, mostly in the folded rim) and how much **white matter** (the fibres that connect them). The rest is CSF. We cut one
-# horizontal slice, 208 mm wide. `mm` says where its columns lie, from the patient's right to the left, and its rows, from front to
-# back; 0 is the middle of the head.
+# horizontal slice, 208 mm wide and 12 mm above the middle. `mm` holds the places of its columns (from the
+# patient's right to the left) and rows (from front to back); 0 is the middle.
 
 # %%
 import numpy as np
@@ -87,7 +87,7 @@ from medlib.simulation import anatomy
 
 spacing = 208 / image_size  # mm from pixel to pixel
 mm = ((image_size - 1) / 2 - np.arange(image_size)) * spacing
-points = anatomy.scanner_grid(mm, mm, [12.0])[0] + np.float32(anatomy.CENTRE_MM)
+points = anatomy.scanner_grid(mm, mm, [12.0])[0] + np.float32(anatomy.CENTRE_MM)  # x, y, z
 template = anatomy.load_template()
 maps = template.sample(points)  # last axis: T1, grey matter, white matter, brain
 
@@ -100,11 +100,11 @@ def fractions_of(maps):
 
 
 # %% tags=["nbval-check-output"]
+names = ["grey matter", "white matter", "CSF"]
 fractions = fractions_of(maps)
-print(fractions.shape, "sums in the brain:", np.unique(fractions.sum(axis=0).round(3)))
+print(fractions.shape, "sums:", np.unique(fractions.sum(axis=0).round(3)))
 
 # %% tags=["plumbing"]
-names = ["grey matter", "white matter", "CSF"]
 middle = slice(image_size // 18, image_size * 17 // 18), slice(image_size // 6, image_size * 5 // 6)
 fig = plotting.image_grid(fractions[:, *middle], titles=names, columns=3)
 plotting.show(fig, alt="Share of three tissues in a slice of the template. Grey matter: a folded rim and islands deep inside. "
@@ -123,7 +123,7 @@ def paint(signals, fractions=fractions):
 
 
 # %% [markdown]
-# So all that is missing are three numbers. Physics gives them.
+# Three signals are missing. Physics gives them.
 #
 # ## Recovery and decay
 #
@@ -134,6 +134,28 @@ def paint(signals, fractions=fractions):
 #
 # - along the field, magnetisation **recovers** with time constant $T_1$: $\;M_0 \, (1 - e^{-t/T_1})$;
 # - sideways, it **decays** with time constant $T_2$: $\;M_0 \, e^{-t/T_2}$. Only this part is heard.
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(1, 5, figsize=(8, 1.6))
+for ax, title, t in zip(axes, ("before", "pulse", "0.1 s later", "1 s later", "3 s later"), (1e5, 0, 100, 1000, 3000), strict=True):
+    along, sideways = 1 - np.exp(-t / 1188), np.exp(-t / 95)
+    turning = np.linspace(0, 2 * np.pi)
+    ax.plot(sideways * np.cos(turning), along + 0.25 * sideways * np.sin(turning), ":", color=plotting.GREY)
+    for start, tip, colour in (((0, 0), (0, along), plotting.BLUE), ((0, along), (sideways, along), plotting.VERMILION)):
+        if np.hypot(*np.subtract(tip, start)) > 0.02:
+            ax.annotate("", tip, start, arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 3, "shrinkA": 0, "shrinkB": 0})
+    ax.set_title(title, fontsize=15)
+    ax.set(xlim=(-1.1, 1.1), ylim=(-0.3, 1.1), aspect="equal")
+    ax.set_axis_off()
+axes[0].text(-0.12, 0.4, "along", color=plotting.BLUE, ha="right", fontsize=13)
+axes[1].text(0.5, 0.35, "sideways", color=plotting.VERMILION, ha="center", fontsize=13)
+plotting.show(fig, alt="Two arrows for grey matter at five moments. Before the pulse there is a long arrow upward, along the field. The pulse "
+              "turns it sideways, where it circles. After 0.1 s the sideways arrow is a third as long; after 1 s it is gone and "
+              "the upward one is back to more than half; after 3 s it is nearly whole.")
+
+# %% [markdown]
+# This is grey matter; the dotted circle is the turning. The sideways part dies in tenths of a second, the part along the field
+# takes seconds to return.
 #
 # Published values for a magnet of 1.5 tesla ([Rooney and others 2007](https://doi.org/10.1002/mrm.21122),
 # [Stanisz and others 2005](https://doi.org/10.1002/mrm.20605)), times in milliseconds:
@@ -148,8 +170,7 @@ grey, white, csf = tissues
 pd.DataFrame([vars(tissue) for tissue in tissues], index=names)
 
 # %% [markdown]
-# `proton_density` is $M_0$. White matter recovers fastest. CSF is nearly water: it recovers slowly, decays slowly, and has the
-# greatest $M_0$.
+# `proton_density` is $M_0$. CSF is nearly water: slow in both, with the greatest $M_0$.
 
 # %%
 def recovered(tissue, t):
@@ -161,7 +182,7 @@ def remaining(tissue, t):
 
 
 # %% [markdown]
-# > **Predict** In the first film magnetisation comes back after a pulse. The picture beside it is painted with what has
+# > **Predict** In the first film magnetisation comes back after a pulse; the slice is painted with what has
 # > recovered so far. Which tissue is brightest at the start, and which at the end?
 
 # %% tags=["plumbing"]
@@ -172,8 +193,8 @@ def film(curve, times, axis, label, white=0.9):
     """Yield a figure for each time: one curve a tissue, and the slice painted with its values."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.8), width_ratios=(1.5, 1))
     for tissue, name, (colour, style) in zip(tissues, names, STYLES, strict=True):
-        fine = np.linspace(*axis, 200)
-        left.plot(fine, curve(tissue, fine), style, color=colour, label=name)
+        left.plot(np.linspace(*axis), curve(tissue, np.linspace(*axis)), style, color=colour, label=name)
+    left.axhline(0, color=plotting.BLACK, linewidth=0.8)
     left.set(xlabel=label, ylabel="magnetisation (water: 1)", xlim=axis)
     left.legend(fontsize=9)
     for t in times:
@@ -193,8 +214,8 @@ ALT = ("Film: after a pulse, magnetisation of grey matter, white matter and CSF 
 plotting.show_animation(film(recovered, np.arange(400, 9001, 430), (0, 9000), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
-# White matter leads, because its $T_1$ is shortest. After two seconds grey matter, with more hydrogen, overtakes it. CSF comes last and
-# ends as the brightest: the order has turned over completely.
+# White matter leads: its $T_1$ is shortest. After two seconds grey matter, with more hydrogen, overtakes it. CSF comes last and
+# ends brightest: the order is reversed.
 #
 # The second film begins with everything recovered, tips it sideways and lets it decay.
 
@@ -204,7 +225,7 @@ ALT = ("Film: sideways magnetisation of the three tissues decays over 300 millis
 plotting.show_animation(film(remaining, np.arange(0, 301, 15), (0, 300), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
-# Everything fades, CSF hardly at all. Mind the scales: decay takes tenths of a second, recovery takes seconds.
+# After 0.3 s grey and white matter are nearly gone. CSF has hardly faded.
 #
 # ## Two times to choose
 #
@@ -236,8 +257,8 @@ plotting.show(fig, alt="Three pulses, 1500 ms apart. Along the field, grey matte
               "and the signal is measured 150 ms later.")
 
 # %% [markdown]
-# Read one period. The upper curve climbs until the next pulse. What it has reached is tipped sideways, becomes the start of the
-# lower curve, and decays until TE. (What is left sideways is wiped out before the next pulse.) Multiply both and you have the
+# These are three of many pulses. The upper curve climbs until the next pulse. What it has reached is tipped sideways, becomes the
+# start of the lower curve, and decays until TE. (What is left sideways is wiped out before the next pulse.) Multiply both and you have the
 # **spin-echo** equation, for TE short against TR
 # ([Bernstein, King and Zhou 2004](https://doi.org/10.1016/B978-0-12-092861-3.X5000-6), section 14.3):
 #
@@ -255,7 +276,7 @@ def spin_echo(tissue, tr, te):
 #
 # No magnet is perfectly even, and where the field is stronger, nuclei turn faster. Soon their signals cancel. A second pulse
 # at TE/2 flips them, so that the fast ones are behind, and at TE all meet again: an echo. What is lost even then is $T_2$ decay.
-# More, with pictures: [Questions and Answers in MRI](https://mriquestions.com/).
+# More: [Questions and Answers in MRI](https://mriquestions.com/).
 #
 # </details>
 #
@@ -280,18 +301,17 @@ plotting.show(fig, alt="The slice painted with two settings. A: white matter bri
               "B: CSF white, grey matter dark grey, white matter darker still.")
 
 # %% [markdown]
-# In A there was little time to recover: the short $T_1$ of white matter wins and CSF is dark. This is a **T1-weighted** image, T1 for
+# A leaves little time to recover: the short $T_1$ of white matter wins and CSF is dark. This is a **T1-weighted** image, T1 for
 # short. In B nearly all has recovered, and after 100 ms only CSF has kept its signal: a **T2-weighted** image. "Weighted",
 # because the other constants still take part. A scanner scales each image as it likes, as we just did: **MR grey values have no
 # unit**, unlike the Hounsfield units of [lesson 01](01_image_files.ipynb). [Lesson 04](04_grey_values_and_leaks.ipynb) deals with
 # the consequences.
 #
 # Diseased tissue often holds more water, so its $T_1$ and $T_2$ are longer: it shines in T2. But beside a ventricle, which
-# shines more, it is overlooked.
+# shines more, it is easily overlooked.
 #
-# **Exercise 02.1: choose a repetition time.** For T1-weighted images you want white matter to outshine grey matter as
-# clearly as possible. Write a function that gets a list of repetition times and returns the one at which the signal of `white`
-# exceeds that of `grey` most. The echo time is 14 ms.
+# **Exercise 02.1: choose a repetition time.** Write a function that gets a list of repetition times and returns the one
+# at which the signal of `white` exceeds that of `grey` most. The echo time is 14 ms.
 #
 # > **Hint** Signals for all times at once: `spin_echo(white, np.array(times), 14)`. `np.argmax` tells the position of the largest.
 
@@ -314,11 +334,11 @@ check.exercise("02.1", best_repetition_time)
 
 # %% [markdown]
 # When it is right, call `best_repetition_time(range(100, 3001, 20), white, grey)`. How good was setting A? All solutions
-# stand [here](solutions/02_mr_simulation.ipynb).
+# are [here](solutions/02_mr_simulation.ipynb).
 #
 # <details><summary>Answer</summary>
 #
-# The best time is near 570 ms, and 520 ms loses next to nothing.
+# 560 ms is best, and 520 ms loses next to nothing: white matter leads by 0.0646 instead of 0.0649.
 #
 # </details>
 #
@@ -338,34 +358,35 @@ def inversion_recovery(tissue, tr, te, ti):
 
 
 # %% [markdown]
-# In the next film TI grows to 4 s. Watch who turns black when.
+# In the next film TI grows to 4 s, at TR 9 s and TE 0. The curves keep their sign; the picture shows the size. Which tissue turns
+# black when?
 
 # %% tags=["plumbing"]
 ALT = ("Film: signal against inversion time, from negative through zero to positive. First white matter turns black in the slice, "
        "then grey matter, and near 2500 ms the CSF, while grey and white matter are bright.")
 times = [200, 320, 440, 560, 680, 800, 920, 1200, 1500, 1800, 2000, 2200, 2350, 2481, 2600, 2800, 3100, 3500, 4000]
-plotting.show_animation(film(lambda tissue, ti: inversion_recovery(tissue, 9000, 20, ti), times, (0, 4000),
-                             "inversion time TI (ms); TR 9000, TE 20", 0.65), alt=ALT, milliseconds=300)
+plotting.show_animation(film(lambda tissue, ti: inversion_recovery(tissue, 9000, 0, ti), times, (0, 4000),
+                             "inversion time TI (ms)", 0.8), alt=ALT, milliseconds=300)
 
 # %% [markdown]
-# White matter first, then grey, and CSF last: the order of $T_1$. By then the other two have nearly recovered, so the fluid is
-# gone from a bright brain.
+# White matter first, then grey, and CSF last: the order of $T_1$. By then the other two have nearly recovered: the brain is bright,
+# the fluid black.
 #
-# Where exactly is the zero? If TR is very long, the last term is 0 and the bars hold $1 - 2e^{-\mathrm{TI}/T_1}$, which is
-# zero at $\mathrm{TI} = T_1 \ln 2$. We test that, and see what is left of the equation if $\mathrm{TI} = 0$.
+# Where exactly is the zero? If TR is very long, the last term is 0. What remains, $1 - 2e^{-\mathrm{TI}/T_1}$, is
+# zero at $\mathrm{TI} = T_1 \ln 2$. We test that for CSF, and see what is left of the equation if $\mathrm{TI} = 0$.
 
 # %% tags=["nbval-check-output"]
-for ti in (0.5 * csf.t1_ms, np.log(2) * csf.t1_ms, csf.t1_ms):
-    print(f"TI {ti:4.0f} ms: CSF signal {inversion_recovery(csf, 1e9, 0, ti):6.3f}")
+ti = np.log(2) * csf.t1_ms
+for tr in (1_000_000, 9000):
+    print(f"TI {ti:.0f}, TR {tr} ms: CSF {inversion_recovery(csf, tr, 0, ti):.3f}")
 size = abs(inversion_recovery(csf, 520, 14, 0))
 print("TI = 0 gives the spin echo:", np.isclose(size, spin_echo(csf, 520, 14)))
-print(f"zero for TR 9000 ms: TI {signal.nulling_time(csf.t1_ms, 9000):.0f} ms")
 
 # %% [markdown]
-# The second line is zero, as it must be. With $\mathrm{TI} = 0$ the equation becomes the spin echo's: one function is enough for
-# all three images. And if TR is 9 s, which is not so very long, the zero comes earlier, as in the film.
+# For an endless TR the signal is zero, as it must be. For 9 s, only twice the $T_1$ of CSF, it is not: the zero comes earlier,
+# near 2.5 s, as in the film. With $\mathrm{TI} = 0$ the equation becomes the spin echo's: one function is enough for all three images.
 #
-# **Exercise 02.2: the exact inversion time.** Find the TI at which a tissue gives no signal for *any* TR, and write it
+# **Exercise 02.2: the exact inversion time.** At which TI does a tissue give no signal if TR is *not* endless? Write it
 # as a function of $T_1$ and TR, in ms.
 #
 # > **Hint** Set the expression between the bars to zero and solve for TI. For a long TR you must get back $T_1 \ln 2$.
@@ -385,7 +406,8 @@ def inversion_time(t1_ms, tr_ms):
 check.exercise("02.2", inversion_time)
 
 # %% [markdown]
-# Now all three images from one function. FLAIR also has a long TE: a T2-weighted image without the fluid.
+# For CSF and a TR of 9 s the answer is 2481 ms. Now all three images from one function. FLAIR also has a long TE: a T2-weighted
+# image without the fluid.
 
 # %%
 def scan(tr=9000, te=120, ti=2481):
@@ -402,24 +424,24 @@ plotting.show(fig, alt="The slice painted with three settings. T1: white matter 
               "black, grey matter a little brighter than white matter.")
 
 # %% [markdown]
-# Dark, bright, dark: the riddle of the first picture is solved, with one equation and three times. Move them yourself.
-# Can you make grey matter vanish? White matter?
+# Dark, bright, dark: that solves the riddle of the first picture, with one equation. Move TR, TE and TI yourself. Can you make
+# grey matter vanish? (Use a long TR; where is $T_1 \ln 2$?)
 
 # %%
 import ipywidgets
 
 
 def show_scan(tr, te, ti):
-    image = scan(tr, te, min(ti, tr))  # the inversion is part of the repetition
-    fig = plotting.image_grid(image[None][:, *middle], window=(0, 1.05))
+    image = scan(tr, te, min(ti, tr))[middle]  # TI is part of TR; without the empty margin
+    fig = plotting.image_grid(image[None], window=(0, 1.05))
     plotting.show(fig, alt=f"The slice at TR {tr}, TE {te} and TI {ti} ms.")
 
 
 _ = ipywidgets.interact(show_scan, tr=(200, 9000, 100), te=(10, 200, 5), ti=(0, 4000, 20))
 
 # %% [markdown]
-# > **Note** Most scans today record many echoes after each pulse, or use other sequences, and cover a volume at once. Then these
-# > two equations hold only roughly. `simbrain` uses exactly these two.
+# > **Note** Most scans today record many echoes after each pulse, or use other sequences. Then these two equations, which simbrain
+# > uses, hold only roughly.
 #
 # ## A virtual patient in four steps
 #
@@ -428,8 +450,9 @@ _ = ipywidgets.interact(show_scan, tr=(200, 9000, 100), te=(10, 200, 5), ti=(0, 
 #
 # ### Step 1: bend the head
 #
-# All heads are the template, turned, scaled and smoothly bent at random, as in [SynthSeg](https://doi.org/10.1016/j.media.2023.102789).
-# A head says for each point in the scanner which point of the template is seen there.
+# All heads are the template, turned, scaled and smoothly bent at random.
+# ([SynthSeg](https://doi.org/10.1016/j.media.2023.102789), a network for real scans, learnt from heads bent at random.) A head says
+# which point of the template is seen at each point in the scanner.
 
 # %%
 generator = np.random.default_rng(2)
@@ -449,8 +472,8 @@ plotting.show(fig, alt="The template slice under a straight grid, and the same s
               "gently bent and the brain has another size and outline.")
 
 # %% [markdown]
-# Follow the orange lines: on the template they are straight, 20 mm apart. In the heads they turn and bend, but two lines of a kind never
-# cross: tissue is stretched, never folded.
+# Follow the orange lines: on the template they are straight, 20 mm apart. In the heads they turn and bend, but never
+# double back: tissue is stretched, not folded.
 #
 # ### Step 2: grow a tumour
 #
@@ -460,8 +483,9 @@ plotting.show(fig, alt="The template slice under a straight grid, and the same s
 # $$\frac{\partial c}{\partial t} = \underbrace{\nabla \cdot (D \, \nabla c)}_{\text{wandering}} +
 # \underbrace{\rho \, c \, (1 - c)}_{\text{dividing}}$$
 #
-# Here $c$ is the density of tumour cells, as a share of the most that tissue can hold; $t$ is the time in days. The **motility** $D$ (mm² a day)
-# says how fast cells spread, the **proliferation** $\rho$ (per day) how fast they multiply. We start on a line, 120 mm of one
+# Here $c$ is the density of tumour cells, as a share of the most that tissue can hold; $t$ is the time in days. The first term moves
+# cells from crowded places to emptier ones, as ink spreads in water; the **motility** $D$ (mm² a day) says how fast. The second lets
+# them multiply until the place is full; the **proliferation** $\rho$ (per day) says how fast. We start on a line, 120 mm of one
 # tissue with tumour at its left end, and let it grow for 800 days.
 
 # %%
@@ -492,13 +516,13 @@ right.plot(days, theory, color=plotting.VERMILION, label=r"speed $2\sqrt{D\rho}$
 right.set(xlabel="day", ylabel="front (mm)")
 right.legend(fontsize=10)
 plotting.show(fig, alt="Left: density of tumour cells along a line on day 100, 200 and so on to 800. The curves have one shape and "
-              "equal distances. Right: the front against the day, nearly on the straight line of the predicted speed.")
+              "equal distances. Right: the front against the day, a little below the straight line of the predicted speed.")
 
 # %% [markdown]
-# The tumour becomes a **travelling wave**: one shape, moving at a steady speed. The dotted line, $c = 0.16$, is the least that a T2 image is
-# taken to show ([Swanson and others 2008](https://doi.org/10.1038/sj.bjc.6604125)); where a curve crosses it is the front. Theory says
-# that its speed tends to $2\sqrt{D\rho}$ ([Fisher 1937](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x)). In the last 100 days,
-# in mm a day:
+# The tumour becomes a **travelling wave**: one shape, moving at a nearly steady speed. The dotted line, $c = 0.16$, is the least that
+# a T2 image is taken to show ([Swanson and others 2008](https://doi.org/10.1038/sj.bjc.6604125)); where a curve crosses it is the front
+# (`fronts`, in mm). Theory says that its speed slowly climbs to $2\sqrt{D\rho}$
+# ([Fisher 1937](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x)), so the dots fall a little behind. In the last 100 days, in mm a day:
 
 # %% tags=["nbval-check-output"]
 print(f"measured {(fronts[-1] - fronts[-2]) / 100:.3f}, theory {2 * np.sqrt(D * rho):.3f}")
@@ -513,8 +537,8 @@ print(f"measured {(fronts[-1] - fronts[-2]) / 100:.3f}, theory {2 * np.sqrt(D * 
 #
 # </details>
 #
-# Now in three dimensions, in head 1. We cut a box of tissue maps beside a ventricle (`around`) and plant a small ball of tumour in its
-# middle (`cells`). Motility follows from the tissue.
+# Now in three dimensions, in the first head (`head`). We cut a box of tissue maps beside a ventricle (`around`) and plant a small
+# ball of tumour (`cells`) in its middle (`centre_mm`). Motility follows from the tissue.
 
 # %% tags=["plumbing"]
 head = heads[0]
@@ -543,7 +567,7 @@ def growth():
     slice_ = paint([0.45, 0.3, 1], fractions_of(around[layer]))
     right.plot(days, radius, color=plotting.GREY)
     (dot,) = right.plot([0], [0], "o", color=plotting.ORANGE)
-    right.set(xlabel="day", ylabel="radius (mm)")
+    right.set(xlabel="day", ylabel="radius of equal ball (mm)")
     for number in range(len(stages)):
         left.clear()
         left.imshow(slice_, vmin=0, vmax=1)
@@ -563,32 +587,37 @@ ALT = ("Film: density of tumour cells over a slice. A small ball beside a ventri
 plotting.show_animation(growth(), alt=ALT)
 
 # %% [markdown]
-# Yellow is few tumour cells, red many; the blue line encloses what an image shows. The tumour cannot enter the ventricle, creeps
-# around its end, and is a little dented on the right, where grey matter holds it up. Its radius (that of a ball of the same volume) soon grows by equal steps: the wave again.
+# Yellow is few tumour cells, red many; the blue line encloses what a T2 image would show. The tumour cannot enter the ventricle
+# (white), creeps around its end, and is a little dented on the right, where grey matter holds it up. Its radius soon grows by
+# equal steps: the wave again.
 #
-# simbrain's `random_tumour` does the same in a coarser box, and then lets the tumour **push** the tissue around it aside.
+# simbrain's `random_tumour` does the same in a coarser box until a radius is reached, and then lets the tumour **push** the tissue
+# around it aside. The **grade** (here 2 to 4) says how malignant it is: 4 moves and pushes most.
 
 # %%
+coarse = anatomy.load_template(2)  # a voxel every 2 mm
 grown = tumour.random_tumour(
-    head, anatomy.load_template(2), centre_mm=centre_mm, radius_mm=17.0, grade=4, rng=generator
+    head, coarse, centre_mm=centre_mm, radius_mm=17.0, grade=4, rng=generator
 )
 
 # %% [markdown]
-# We look up the slice through its centre: `still`, the shares of tissue without the tumour; `pushed`, the same after the push; and
-# `density`, the tumour cells $c$ in each pixel.
+# Through its centre we cut three maps: `still`, the shares of tissue without tumour; `pushed`, the same after the push; and
+# `density`, the tumour cells $c$.
 
 # %% tags=["plumbing"]
-maps = template.sample(head.to_template(mm, mm, [centre_mm[2]])[0])
+straight = head.to_template(mm, mm, centre_mm[2:])[0]
+maps, bulged = template.sample(straight), straight.copy()
 still = fractions_of(maps)
 rows, columns = grown.covers(1, mm), grown.covers(2, mm)
 before, inside = grown.undo(anatomy.scanner_grid(mm[columns], mm[rows], centre_mm[2:])[0])
-maps[rows, columns, :3] = template.sample(head.place(before))[..., :3]
+bulged[rows, columns] = head.place(before)
+maps[rows, columns, :3] = template.sample(bulged[rows, columns])[..., :3]
 pushed, density = fractions_of(maps), np.zeros((image_size, image_size))
 density[rows, columns] = inside
 
 # %% [markdown]
 # The density decides what a pixel becomes. Where there are few tumour cells, tissue swells with water: **oedema**. Where there
-# are many, it is tumour. (In simbrain's worst tumours the most crowded part dies; we leave that out.)
+# are many, it is tumour. (In some of grade 4 the most crowded part dies: **necrosis**. We leave that out.)
 
 # %%
 def with_tumour(fractions, c):
@@ -602,39 +631,43 @@ def with_tumour(fractions, c):
 
 # %% tags=["nbval-check-output"]
 tissue = with_tumour(pushed, density)
-print(tissue.shape, "sums in the brain:", np.unique(tissue.sum(axis=0).round(3)))
+print(tissue.shape, "sums:", np.unique(tissue.sum(axis=0).round(3)))
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 3, figsize=(8, 3.6))
-for ax, shares, title in zip(axes, (still, pushed), ("without the tumour", "pushed aside"), strict=False):
-    ax.imshow(paint([0.6, 1, 0.15], shares)[middle], vmin=0, vmax=1)
+near = tuple(slice(*(np.abs(mm - centre_mm[axis] - shift) < 50).nonzero()[0][[0, -1]]) for axis, shift in ((1, 0), (0, 10)))
+fig, axes = plt.subplots(1, 3, figsize=(8, 3))
+for ax, shares, places, title in zip(axes, (still, pushed), (straight, bulged), ("before", "pushed aside"), strict=False):
+    ax.imshow(paint([0.55, 0.8, 0.1], shares)[near], vmin=0, vmax=1)
     ax.set_title(title)
-plotting.outline(axes[1], density[middle] >= 0.16)
+    for axis in (0, 1):
+        ax.contour(places[near][..., axis], np.arange(-200, 200, 8), colors=plotting.ORANGE, linewidths=0.8, linestyles="solid")
+plotting.outline(axes[1], density[near] >= 0.16, colour=plotting.BLUE)
 colours = np.array([(0.55, 0.55, 0.55), (0.85, 0.85, 0.85), (0.1, 0.1, 0.1), (0.84, 0.37, 0), (0.34, 0.71, 0.91)])
-axes[2].imshow(np.clip(np.moveaxis(tissue, 0, -1) @ colours, 0, 1)[middle])
+axes[2].imshow(np.clip(np.moveaxis(tissue, 0, -1) @ colours, 0, 1)[near])
 axes[2].set_title("what it is made of")
 for name, colour in (("tumour", plotting.VERMILION), ("oedema", plotting.SKY)):
     axes[2].plot([], [], "s", color=colour, label=name)
-axes[2].legend(loc="lower right", fontsize=9, labelcolor="white", handletextpad=0.1, borderpad=0.1)
+axes[2].legend(loc="lower right", fontsize=9, facecolor="white", framealpha=1, frameon=True, handletextpad=0.1)
 for ax in axes:
     ax.set_axis_off()
-plotting.show(fig, alt="Head 1 without the tumour; then with the tissue pushed aside, so that the ventricle is dented; then in "
-              "colours: an orange core of tumour in a ring of blue oedema.")
+plotting.show(fig, alt="The part of head 1 around the tumour. Left: without it, under a grid. Middle: the grid bulges where tissue is "
+              "pushed aside. Right: an orange core of tumour in a ring of blue oedema.")
 
 # %% [markdown]
-# Compare the ventricle beside the tumour in the first two pictures: it is pushed flat. The outline is the **mask**, the answer that a
-# network shall learn: $c \ge 0.16$. It is exact, and nobody had to draw it.
+# Compare the lines (8 mm apart): they bulge around the tumour, and the ventricle is a little narrower.
+# The blue outline is the **mask**, the answer that a network should learn: $c \ge 0.16$. It is exact, and nobody had to draw it.
 #
 # ### Step 3: contrast
 #
-# Every tissue, ill or healthy, has its $M_0$, $T_1$ and $T_2$, so the equations give it a brightness. simbrain knows four hospitals,
-# or **sites**, each with its own TR, TE and TI, and scales each image as a scanner would (0 is black, 1 white).
+# Every tissue, diseased or healthy, has its $M_0$, $T_1$ and $T_2$, so the equations give it a brightness. simbrain has four hospitals,
+# or **sites**, each with its own TR, TE and TI, which vary a little from patient to patient. It scales each image as a scanner would
+# (0 is black, 1 white).
 
 # %% tags=["nbval-check-output"]
 from medlib.simulation import scanner
 
 site = scanner.SITES[0]
-times, brightness = scanner.random_scan(site, np.random.default_rng(1))
+_, brightness = scanner.random_scan(site, np.random.default_rng(1))
 brightness = pd.DataFrame(brightness, index=["T1", "T2", "FLAIR"], columns=signal.TISSUE_NAMES)
 brightness = brightness[["grey", "white", "csf", "tumour", "oedema"]]
 brightness.round(2)
@@ -648,8 +681,7 @@ plotting.show(fig, alt="The patient without scanner faults. T1: the tumour is a 
               "white ventricles. FLAIR: by far the brightest, beside black ventricles.")
 
 # %% [markdown]
-# Read the table by rows. In T2 the tumour is brighter than healthy brain, and CSF much brighter still. In FLAIR tumour and oedema
-# are brightest, and CSF is nearly 0.
+# In T2 the tumour outshines healthy brain, and CSF outshines both. In FLAIR tumour and oedema are brightest, and CSF is nearly 0.
 #
 # ### Step 4: the faults of a scanner
 #
@@ -680,7 +712,7 @@ plotting.show(fig, alt="FLAIR of the patient blurred; a bias field, below 1 in o
               "product; and the product with noise, also in the air around the head.")
 
 # %% [markdown]
-# Noise is the interesting one. The receiver measures two numbers, the **real** and the **imaginary** part of the signal, and each gets
+# Look closer at the noise. The receiver measures two numbers, the **real** and the **imaginary** part of the signal, and each gets
 # Gaussian noise with standard deviation $\sigma$ and mean 0. The image shows their length, $\sqrt{\text{real}^2 +
 # \text{imaginary}^2}$. Such lengths follow the **Rician** distribution ([Gudbjartsson and Patz
 # 1995](https://doi.org/10.1002/mrm.1910340618)).
@@ -699,6 +731,7 @@ for true, name, colour in ((0, "air", plotting.BLUE), (5, "tissue", plotting.VER
     left.plot(cloud[0, :400] + true, cloud[1, :400], ".", color=colour, markersize=3, alpha=0.6)
     right.hist(np.hypot(cloud[0] + true, cloud[1]), 60, density=True, color=colour, alpha=0.6, label=name)
 left.plot([0, 1.1], [0, 1.6], color=plotting.BLACK)
+left.plot(1.1, 1.6, "o", color=plotting.BLACK, markersize=4)
 left.text(-0.2, 2.9, "length", fontsize=10)
 left.set(xlabel=r"real part ($\sigma$)", ylabel=r"imaginary part ($\sigma$)", aspect="equal")
 right.axvline(np.sqrt(np.pi / 2), color=plotting.BLACK, linestyle=":")
@@ -710,11 +743,12 @@ plotting.show(fig, alt="Left: noisy measurements as dots in the plane of real an
 
 # %% [markdown]
 # Left, each dot is a pixel; the black line is the length of one. A length is never negative, so noise in air cannot cancel: its mean is
-# $\sigma\sqrt{\pi/2} \approx 1.25\,\sigma$, the dotted line. So even silent CSF is not black in FLAIR, and averaging images
+# $\sigma\sqrt{\pi/2} \approx 1.25\,\sigma$, the dotted line. So even silent CSF is not quite black in FLAIR, and averaging such images
 # does not make it so. In bright tissue the noise is nearly Gaussian.
 #
-# simbrain then sets everything outside the brain to 0 and rounds to 256 grey levels. It also scatters small bright spots in the
-# white matter, more of them with age, and dark vessels, with and without a tumour. We left them out.
+# simbrain then sets everything outside the brain to 0 and rounds to 256 grey levels. We left out small bright spots in
+# the white matter (more with age) and dark vessels, both with and without a tumour, and faint tumours, which replace only a part of
+# the tissue.
 #
 # **Exercise 02.3: measure the noise.** An unknown scanner sends you an image. Write a function that gets the grey values of its
 # *air* and returns $\sigma$, the noise of the real and the imaginary part.
@@ -738,7 +772,7 @@ check.exercise("02.3", noise_level)
 # %% [markdown]
 # ## Does FLAIR keep its promise?
 #
-# FLAIR was made so that fluid does not outshine disease. Is that still true after blur, bias field and noise, and for tumours of all
+# FLAIR should keep fluid from outshining disease. Does it, after blur, bias field and noise, and for tumours of all
 # sizes? We make new virtual patients, one slice each, half of them with a tumour, and divide the tumour's mean brightness by that of
 # the fluid. Fluid is the darkest twentieth of the rest of the brain in *T1*, so T2 and FLAIR have no say in it.
 
@@ -769,10 +803,11 @@ ledger.say(
 )
 
 # %% [markdown]
-# In T2 the fluid wins, in FLAIR the tumour: in the simulation. In real scans, CSF that flows may stay bright. (The *band* behind a
+# In T2 the fluid wins, in FLAIR the tumour: in a simulation whose TI is within 3 % of the zero. In real scans, CSF that flows may
+# stay bright. (The *band* behind a
 # recorded number says where it should fall for other virtual patients: a 99 % prediction interval from ten runs.)
 #
-# Back to the first patient, with the mask drawn in.
+# The first patient again, with the mask:
 
 # %% tags=["plumbing"]
 fig = plotting.image_grid(patient, titles=["T1", "T2", "FLAIR"], window=(0, 0.9), columns=3)
@@ -784,16 +819,17 @@ plotting.show(fig, alt="The first patient again, with the outline of the tumour 
 # %% [markdown]
 # ## What simbrain cannot show
 #
-# Look at six patients without a tumour, in T1.
+# Six of the new patients without a tumour, in T1, cut at nearly the same height:
 
 # %% tags=["plumbing"]
-healthy = np.flatnonzero(cohort.table["tumour_diameter_mm"] == 0)[:6]
-fig = plotting.image_grid(cohort.images[healthy, ..., 0] / 255, window=(0, 0.9), columns=6)
-plotting.show(fig, alt="T1 images of six virtual patients without a tumour. Sizes, tilts and heights differ, but folds and "
-              "ventricles have the same shapes, and left and right mirror each other.")
+healthy = virtual.table[virtual.table["grade"] == 0]
+chosen = (healthy["slice_position_mm"] - 12).abs().nsmallest(6).index
+fig = plotting.image_grid(virtual.images[chosen, ..., 0] / 255, window=(0, 0.9), columns=3)
+plotting.show(fig, alt="T1 images of six virtual patients without a tumour, cut at nearly the same height. Sizes and tilts differ, but "
+              "folds and ventricles have the same shapes, and left and right mirror each other.")
 
 # %% [markdown]
-# Sizes, tilts, heights and brightness differ. But it is one brain, six times: the same folds, blurred by averaging, left and right
+# Sizes, tilts and brightness differ. But it is one brain, six times: the same folds, blurred by averaging, left and right
 # as mirror images. Nobody has had a stroke or an operation, or has moved in the scanner. Every data set of the course has a card that
 # says such things; this is from simbrain's.
 
@@ -812,10 +848,9 @@ Markdown(card[card.index("**It can show**"):])
 # **In this lesson we**
 #
 # - painted a slice from three shares of tissue and three signals;
-# - saw magnetisation recover with $T_1$ and decay with $T_2$, and chose TR, TE and TI: fluid dark (T1), bright (T2) and gone (FLAIR);
-# - built a patient: a bent template, a tumour that travels at $2\sqrt{D\rho}$ and pushes, contrast, blur, bias field and Rician noise;
-# - measured that fluid outshines these tumours in T2 and not in FLAIR;
-# - saw that all patients of simbrain are one brain, bent.
+# - let magnetisation recover with $T_1$ and decay with $T_2$, and chose TR, TE and TI: fluid dark (T1), bright (T2) and gone (FLAIR);
+# - built a patient: a bent head, a tumour that travels at $2\sqrt{D\rho}$ and pushes, contrast, blur, bias field and Rician noise;
+# - measured that fluid outshines these tumours in T2 and not in FLAIR, and saw that all these patients are one brain, bent.
 #
 # **Next** A folder of images arrives. Before anything is learnt from it, it must be cleaned: [lesson
 # 03](03_cleaning_and_geometry.ipynb).
