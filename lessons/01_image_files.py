@@ -34,16 +34,16 @@ plotting.use_style()
 
 
 def draw(ax, image, low, high, title):
-    """Draw an image with `low` black and `high` white, and say so."""
+    """Draw an image with `low` black and `high` white, and give both in the title."""
     ax.imshow(image, cmap="gray", vmin=low, vmax=high)
-    ax.set_title(f"{title}\nblack {low:g}, white {high:g}", fontsize=11)
+    ax.set_title(f"{title}\n{low:g} to {high:g}", fontsize=16)
     ax.set_axis_off()
 
 
 # %% tags=["plumbing"]
 names = ("CT_small.dcm", "examples_overlay.dcm", "examples_ybr_color.dcm")
 first, second, third = (pydicom.dcmread(get_testdata_file(name, download=False)) for name in names)
-fig, axes = plt.subplots(1, 3, figsize=(8, 2.7), width_ratios=[1, 1.6, 1.17])
+fig, axes = plt.subplots(1, 3, figsize=(8, 3.0), width_ratios=[1, 1.6, 1.17])
 draw(axes[0], first.pixel_array, 800, 1500, "CT")
 draw(axes[1], second.pixel_array, 0, 800, "MR")
 draw(axes[2], third.pixel_array[0][:, 20:300], 0, 200, "ultrasound")
@@ -56,23 +56,19 @@ plotting.show(
 # %% [markdown]
 # Three real files. Left, **computed tomography** (CT) of a chest: the bright arrowhead is a vertebra of the spine, the
 # black areas are lung. Middle, **magnetic resonance** (MR): a slice across the abdomen. Right, **ultrasound** of a
-# heart, seen from its tip. The kind of scanner is called the **modality**.
+# heart, seen from its tip. The kind of scanner is called the **modality**. Above each picture stand the two stored
+# numbers that are drawn black and white.
 #
 # **You will**
 #
 # - read DICOM files by hand: rescale, window, pixel size, position, clip;
 # - tell the patient's left from right by the numbers in the file, and recognise a wrong flip;
-# - strip a file of what tells who the patient is, and see why no list of tags is enough;
+# - remove from a file what tells who the patient is, and see why no list of tags is enough;
 # - read a NIfTI volume and go from voxel to millimetre and back.
 #
 # **Reading:** about 45 min · **running:** about 10 s · **builds on:** Python and NumPy, the words of
 # [lesson 00](00_start_here.ipynb); no medicine
-
-# %% tags=["parameters"]
-window_centre = 40  # HU, what the window slider starts with
-window_width = 400  # HU
-
-# %% [markdown]
+#
 # ## DICOM: pixels and what is known about them
 #
 # Hospitals store images as [DICOM](https://www.dicomstandard.org) (Digital Imaging and Communications in Medicine). The
@@ -93,8 +89,8 @@ abdomen = open_dicom("examples_overlay.dcm")
 heart = open_dicom("examples_ybr_color.dcm")
 
 # %% [markdown]
-# A DICOM file is a list of **data elements**. Each has a **tag** (two hexadecimal numbers), a type of two letters and a
-# value. The pixels are one element among many. pydicom knows the names of the tags: `ct.Rows` and
+# A DICOM file is a list of **data elements**. Each has a **tag** (two hexadecimal numbers), a type (two letters, called
+# VR) and a value. The pixels are one element among many. pydicom knows the names of the tags: `ct.Rows` and
 # `ct[0x0028, 0x0010].value` are the same number.
 
 # %% tags=["nbval-check-output"]
@@ -104,7 +100,7 @@ for name in shown.split():
     print(element.tag, element.VR, f"{name:16s}", element.value)
 
 # %% [markdown]
-# ### The only modality with a unit
+# ### CT numbers have a unit
 #
 # A CT scanner sends X-rays through the body from all around, and measures how much of them comes out on the other side.
 # On the way they are weakened, by being scattered more than by being absorbed. From that it computes the
@@ -113,8 +109,8 @@ for name in shown.split():
 #
 # $$\mathrm{HU} = 1000 \, \frac{\mu - \mu_\text{water}}{\mu_\text{water}}$$
 #
-# Physicists have [tabulated](https://doi.org/10.18434/T4D01F) $\mu$, as attenuation per gram times density. We take
-# X-rays of 60 keV (kiloelectronvolts), a typical energy in CT.
+# [Tables](https://doi.org/10.18434/T4D01F) give the attenuation per gram; times the density, that is $\mu$. We take X-rays
+# of 60 keV (kiloelectronvolts), a typical energy in CT.
 
 # %% tags=["nbval-check-output"]
 mu = {  # attenuation in cm²/g at 60 keV, times density in g/cm³
@@ -142,8 +138,8 @@ hu = float(ct.RescaleSlope) * stored + float(ct.RescaleIntercept)
 print(f"stored {stored.min():.0f} to {stored.max():.0f}, so HU {hu.min():.0f} to {hu.max():.0f}")
 
 # %% [markdown]
-# Is it right? We test it on tissue, in five small squares. `squares` holds the row and column of each centre, and how many
-# pixels the square reaches to each side.
+# Is it right? We test it on tissue, in five small squares. `squares` holds the row and column of each centre, and how
+# many pixels the square reaches to each side of it.
 #
 # > **Predict** A lies in the lung, which is mostly air, C in fat, D in muscle, E inside a vertebra. B lies in the
 # > largest artery, the aorta; blood by itself has about 40 HU. Which values do you expect?
@@ -188,11 +184,11 @@ print(ct.ContrastBolusAgent, "|", ct.ContrastBolusRoute)
 # A **contrast agent**, here of the brand Isovue, had been injected into a vein ("IV"): a liquid with iodine, which
 # weakens X-rays strongly and shows where the blood is.
 #
-# Numbers in MR and ultrasound have no such unit: twice the number is a brighter pixel, and no more. Our MR file does not
-# even have a `RescaleSlope`.
+# Ordinary MR and ultrasound pictures have no such unit: twice the number is a brighter pixel, and no more. Our MR file
+# does not even have a `RescaleSlope`.
 #
-# > **Note** `pydicom.pixels.apply_rescale(stored, ct)` does the same sum. Where the tags are missing it
-# > returns the stored numbers without a word: look for the tags before you believe in Hounsfield units.
+# > **Note** `pydicom.pixels.apply_rescale(stored, ct)` does the same sum. Where the tags are missing it returns the stored
+# > numbers without a word.
 #
 # ## Windows: what you may see
 #
@@ -203,7 +199,7 @@ print(ct.ContrastBolusAgent, "|", ct.ContrastBolusRoute)
 #
 # $$g = \frac{\mathrm{HU} - (c - \frac{1}{2})}{w - 1} + \frac{1}{2}, \quad \text{cut off below 0 and above 1.}$$
 #
-# A window of $w$ whole numbers has $w - 1$ steps, and its middle lies at $c - \frac{1}{2}$.
+# The halves are there because $w$ whole numbers have $w - 1$ steps between them.
 
 # %%
 def window(values, centre, width):
@@ -212,23 +208,9 @@ def window(values, centre, width):
 
 
 # %% [markdown]
-# pydicom has the same function. It takes the window from the file and gives greys in the range of the stored
-# numbers. Scaled to [0, 1], they should be ours.
-
-# %% tags=["nbval-check-output"]
-import copy
-
-from pydicom.pixels import apply_windowing
-
-asked = copy.deepcopy(ct)
-asked.WindowCenter, asked.WindowWidth = 40, 400
-theirs = apply_windowing(hu, asked)
-theirs = (theirs - theirs.min()) / (theirs.max() - theirs.min())
-print("equal to pydicom's:", np.allclose(window(hu, 40, 400), theirs, atol=1e-6))
-
-# %% [markdown]
-# The course's `medlib.preprocessing.apply_window` is the variant LINEAR_EXACT, $(\mathrm{HU} - c) / w + \frac{1}{2}$, which
-# suits values that are not whole numbers. At a width of 400 no grey differs by more than 0.0025.
+# > **Note** `pydicom.pixels.apply_windowing` does the same with the window that the file asks for. The course's own
+# > `medlib.preprocessing.apply_window` leaves out the halves, $(\mathrm{HU} - c) / w + \frac{1}{2}$ (LINEAR_EXACT), which
+# > suits values that are not whole numbers.
 #
 # Radiologists have a usual window for each question.
 #
@@ -240,7 +222,7 @@ windows = {"lung": (-600, 1500), "soft tissue": (40, 400), "bone": (400, 1800)}
 fig, axes = plt.subplots(1, 3, figsize=(8, 3.2))
 for ax, (name, (centre, width)) in zip(axes, windows.items(), strict=True):
     ax.imshow(window(hu, centre, width), cmap="gray", vmin=0, vmax=1)
-    ax.set_title(f"{name}\n{centre - width // 2} to {centre + width // 2} HU", fontsize=11)
+    ax.set_title(f"{name}\n{centre - width // 2} to {centre + width // 2}", fontsize=16)
     ax.set_axis_off()
 plotting.show(
     fig,
@@ -250,15 +232,45 @@ plotting.show(
 )
 
 # %% [markdown]
-# One file, three pictures. In the soft-tissue and the bone window the lungs are black: the fine vessels in them are gone,
-# although they are in the file. Only the soft-tissue window separates aorta, muscle and fat, and there the vertebra is a
+# One file, three pictures. Why they differ is seen on a ruler: each strip shows the grey that a window gives to every
+# number of Hounsfield units, and the letters are our five squares.
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(3, 1, figsize=(6, 2.9), sharex=True)
+ruler = np.arange(-1100, 1001)
+for ax, (name, (centre, width)) in zip(axes, windows.items(), strict=True):
+    grey = window(ruler, centre, width)[None]
+    ax.imshow(grey, cmap="gray", vmin=0, vmax=1, aspect="auto", extent=(-1100, 1000, 0, 1))
+    ax.set(yticks=[0.5], yticklabels=[name])
+    ax.grid(False)
+    for tissue in inside.values():
+        ax.axvline(tissue["mean HU"], color=plotting.ORANGE, linewidth=2)
+sides = ("center", "right", "center", "center", "left")
+for (name, tissue), side in zip(inside.items(), sides, strict=True):
+    axes[0].text(tissue["mean HU"], 1.1, name[0], ha=side, fontsize=13)
+axes[-1].set_xlabel("HU")
+plotting.show(
+    fig,
+    alt="Three grey strips over Hounsfield units, with lines at the five squares. Lung window: only A is dark, the "
+    "others are nearly white. Soft tissue: A is black, C, D, B and E are four different greys. Bone: A is black, the "
+    "others are close together.",
+)
+
+# %% [markdown]
+# In the soft-tissue and the bone window the lung, A, is black: its fine vessels are gone, although they are in the file.
+# Only the soft-tissue window gives fat, muscle and aorta (C, D, B) clearly different greys, and there the denser bone is a
 # white blot. For a network as well, **a window decides what it may see**. Try your own:
 
-# %%
+# %% tags=["parameters"]
+window_centre = 40  # HU, what the window slider starts with
+window_width = 400  # HU
+
+# %% tags=["plumbing"]
 import ipywidgets
 
 
 def look(centre, width):
+    """The CT slice through one window."""
     fig = plotting.image_grid(window(hu, centre, width)[None])
     plotting.show(fig, alt=f"The CT slice through a window around {centre} HU, {width} HU wide.")
 
@@ -294,9 +306,9 @@ check.exercise("01.1", to_grey)
 # %% [markdown]
 # ### What eight bits lose
 #
-# JPEG has 8 bits, 256 greys, and so have most PNG files (the format has 16 as well; hardly a tutorial uses them). The
-# quick conversion maps the smallest value to 0 and the largest to 255. We try it on a CT of a head. Brain is
-# looked at between 0 and 80 HU, because its grey and its white matter differ by only about 10.
+# An ordinary JPEG or PNG file has 8 bits, so 256 greys. (PNG can have 16 bits; hardly a tutorial uses them.) The quick
+# conversion maps the smallest value to 0 and the largest to 255. We try it on a CT of a head. Brain is looked at between 0
+# and 80 HU, because its grey and its white matter differ by only about 10.
 #
 # > **Predict** The file spans about 3,900 HU. How many different values between 0 and 80 will be left?
 
@@ -315,7 +327,7 @@ print(len(np.unique(head_hu[brain])), "values between 0 and 80 HU in the file")
 print(len(np.unique(restored[brain])), "after the conversion")
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 2, figsize=(8, 4.1))
+fig, axes = plt.subplots(1, 2, figsize=(8, 4.6))
 part = np.s_[150:420, 110:410]  # the middle of the image
 draw(axes[0], head_hu[part], 0, 80, "from the file, HU")
 draw(axes[1], restored[part], 0, 80, "after 8 bits, HU")
@@ -347,7 +359,8 @@ print(f"diameter of the image, by the header: {float(ct.ReconstructionDiameter):
 #
 # And the header contradicts itself. No chest fits into 85 mm, and by another tag the picture is four times as wide.
 # Somebody has made this file smaller for testing. If they kept every fourth pixel, then a pixel is four times as large
-# as the header says; if they cut out a part, the spacing holds. The patient decides. We measure the vertebra in row 30.
+# as the header says; if they cut out a part, the spacing holds. The patient decides.
+# We measure the width of the vertebra in row 30, a little below square E.
 
 # %% tags=["nbval-check-output"]
 bone = np.flatnonzero(hu[30] > 120)  # columns with more HU than muscle or blood by itself
@@ -384,7 +397,7 @@ def arrows(ax, start, ends, colour):
         ax.annotate("", tip, start, arrowprops=style, zorder=3)
         label = (start[0] + 1.16 * x, start[1] + 1.16 * y)
         box = {"facecolor": "black", "linewidth": 0, "pad": 2}
-        ax.text(*label, text, color=colour, ha="center", va="center", fontsize=15, bbox=box, zorder=4)
+        ax.text(*label, text, color=colour, ha="center", va="center", fontsize=18, bbox=box, zorder=4)
 
 
 # %% tags=["plumbing"]
@@ -416,20 +429,20 @@ def head_from_the_left(ax):
 
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 2, figsize=(8, 4.4))
+fig, axes = plt.subplots(1, 2, figsize=(8, 4.7), width_ratios=[250, 275])
 head_from_below(axes[0])
 arrows(axes[0], (0, 0), {"L": (80, 0), "P": (0, 100)}, plotting.SKY)
 arrows(axes[0], (0, 0), {"R": (-80, 0), "A": (0, -92)}, plotting.ORANGE)
-axes[0].set(xlim=(-125, 125), ylim=(150, -130), title="from the feet: nose up")
+axes[0].set(xlim=(-125, 125), ylim=(150, -130), title="seen from the feet")
 head_from_the_left(axes[1])
 arrows(axes[1], (0, 0), {"P": (95, 0), "S": (0, 84)}, plotting.SKY)
-arrows(axes[1], (0, 0), {"A": (-78, 0)}, plotting.ORANGE)
-arrows(axes[1], (6, 0), {"": (0, 84)}, plotting.ORANGE)
-axes[1].set(xlim=(-130, 145), ylim=(-130, 125), title="from the left: nose to the left")
+for start, ends in (((0, 0), {"A": (-78, 0)}), ((6, 0), {"": (0, 84)})):
+    arrows(axes[1], start, ends, plotting.ORANGE)
+axes[1].set(xlim=(-130, 145), ylim=(-155, 125), title="seen from the left")
 for ax in axes:
-    ax.set_aspect("equal")
-    ax.set_axis_off()
-fig.suptitle("blue: DICOM, LPS · orange: NIfTI, RAS", fontsize=11)
+    ax.set(aspect="equal", frame_on=False, xticks=[], yticks=[])
+    ax.title.set_fontsize(16)
+fig.suptitle("blue: DICOM, LPS · orange: NIfTI, RAS", fontsize=16)
 plotting.show(
     fig,
     alt="Axes drawn on a head. Seen from the feet with the nose up, DICOM's x arrow, L, points to the right of the "
@@ -466,14 +479,15 @@ print("last pixel: ", position_mm(abdomen, *last).round(1), "mm")
 # to positive, from the patient's right to the left: we look from the feet, at somebody lying on their back. This is
 # the **radiological display**, the custom in hospitals.
 #
-# The liver is the large organ on the *right* side of nearly everybody. One of these two pictures is mirrored.
+# The liver, a large, evenly grey organ, lies on the *right* side of nearly everybody. One of these two pictures is
+# mirrored.
 #
 # > **Predict** Which one?
 
 # %% tags=["plumbing"]
 def pair(titles):
     """The abdomen mirrored and as stored."""
-    fig, axes = plt.subplots(1, 2, figsize=(8, 3.1))
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3.3))
     draw(axes[0], abdomen.pixel_array[:, ::-1], 0, 800, titles[0])
     draw(axes[1], abdomen.pixel_array, 0, 800, titles[1])
     return fig
@@ -491,9 +505,9 @@ plotting.show(
 # %% tags=["plumbing"]
 def letters(ax, left, top, right, bottom):
     """Write at the edges which side of the patient is there."""
-    places = {(0.03, 0.5): left, (0.5, 0.95): top, (0.97, 0.5): right, (0.5, 0.05): bottom}
+    places = {(0.06, 0.5): left, (0.5, 0.92): top, (0.94, 0.5): right, (0.5, 0.08): bottom}
     for (x, y), text in places.items():
-        style = {"ha": "center", "va": "center", "fontsize": 13, "fontweight": "bold"}
+        style = {"ha": "center", "va": "center", "fontsize": 16, "fontweight": "bold"}
         ax.text(x, y, text, transform=ax.transAxes, color=plotting.ORANGE, **style)
 
 
@@ -504,7 +518,7 @@ plotting.show(fig, alt="The same two pictures with letters. In both, the liver l
 
 # %% [markdown]
 # Picture 1 is mirrored: the liver has moved to the right edge, where a radiologist expects the patient's left. No error
-# was raised, and nothing but the letters or anatomy tells. A library that hands you the array alone leaves this to you.
+# was raised, and nothing but the letters or the anatomy tells.
 #
 # ## A clip
 #
@@ -523,7 +537,8 @@ print(f"one pixel: {10 * region.PhysicalDeltaX:.2f} mm")
 # pixel is really 1.02 mm wide.
 #
 # To see movement in a still picture, we take one column of pixels through the heart from every frame and put these
-# columns side by side: depth downwards, time to the right. Cardiologists call it **M-mode** (motion mode).
+# columns side by side: depth downwards, time to the right. Cardiologists call such a picture **M-mode** (motion mode);
+# their scanners record the one line far more often.
 
 # %%
 clip = heart.pixel_array.mean(axis=-1)  # the echoes are grey: average the three colours
@@ -586,7 +601,8 @@ counts = {
 pd.DataFrame(counts).T.fillna(0).astype(int)
 
 # %% tags=["nbval-check-output"]
-print("name of the hospital:", kind(ct["InstitutionName"]), "- empty:", ct["InstitutionName"].is_empty)
+hospital = ct["InstitutionName"]
+print("name of the hospital:", kind(hospital), "- empty:", hospital.is_empty)
 
 # %% [markdown]
 # **Private** elements are the manufacturer's own: nobody else knows for certain what is in them. **Unique numbers** tie an
@@ -603,10 +619,9 @@ for name in KEEP:
     kept[name] = ct[name]
 
 # %% [markdown]
-# Three things must be added. A new code for the patient, the same for all images of one patient, or nobody can keep a
-# patient's images together (lesson [04](04_grey_values_and_leaks.ipynb) shows what that costs). A new unique number. And
-# the **transfer syntax**, which stands before the data elements and says how the pixels are packed: without it, pydicom can
-# neither read the pixels nor save the file.
+# Three things must be added: a new code for the patient, the same for all images of one patient, so that they can be kept
+# together (lesson [04](04_grey_values_and_leaks.ipynb) shows what it costs otherwise); a new unique number; and the
+# **transfer syntax**, which says how the pixels are packed.
 
 # %%
 kept.PatientID = "subject-0001"
@@ -642,16 +657,16 @@ plotting.show(
 )
 
 # %% [markdown]
-# A medical centre, numbers, a time, all **burned into the pixels** (the file is public). A keep list lets it pass.
-# Pixels of a head also hold the patient's face, as a surface that can be drawn. And a network that sees
-# such text may learn "hospital B" instead of "tumour". What must be done with tags, pixels and faces stands in
-# [PS3.15, annex E](https://dicom.nema.org/medical/dicom/current/output/chtml/part15/chapter_E.html); which rules
-# apply to your data, your data-protection officer knows.
+# A medical centre, numbers, a time, all **burned into the pixels** (the file is public). A list of tags lets it pass. A
+# scan of a whole head also holds the patient's face, as a surface that can be drawn. And a network that sees such text may
+# learn "hospital B" instead of "tumour".
+# [PS3.15, annex E](https://dicom.nema.org/medical/dicom/current/output/chtml/part15/chapter_E.html) treats tags, pixels and
+# faces; which rules apply to your data, your data-protection officer knows.
 #
 # ## NIfTI: a volume and its place
 #
 # Research on the brain mostly uses [NIfTI](https://nifti.nimh.nih.gov/nifti-1): one file with a whole volume and a small
-# header, in which there is no field for a name. Ours is an
+# header. It has no field for a name, but some for free text: look into those before you share a file. Ours is an
 # [average of 152 brains](https://doi.org/10.1016/j.neuroimage.2010.07.033), the one in the drawing above. The package
 # [nilearn](https://nilearn.github.io) brings it along, in the folder `nilearn_data`.
 
@@ -670,7 +685,8 @@ print(affine)
 #
 # $$(x, y, z, 1)^\top = A \, (i, j, k, 1)^\top,$$
 #
-# and its inverse leads back. The last column says where voxel (0, 0, 0) lies.
+# and its inverse leads back. The first three columns say how far, and in which direction, one step in $i$, $j$ or $k$
+# leads: here 1 mm. The last says where voxel (0, 0, 0) lies.
 
 # %% tags=["nbval-check-output"]
 print("voxel (0, 0, 0) lies at", (affine @ [0, 0, 0, 1])[:3], "mm")
@@ -684,12 +700,14 @@ print("the axes of the array point towards", nibabel.aff2axcodes(affine))
 # %% tags=["plumbing"]
 axial = volume[:, :, 100]
 fig, axes = plt.subplots(1, 3, figsize=(8, 3.3))
-draw(axes[0], axial, 0, 255, "volume[:, :, 100]")
+draw(axes[0], axial, 0, 255, "as indexed")
 draw(axes[1], axial.T, 0, 255, "transposed")
 draw(axes[2], axial.T[::-1, ::-1], 0, 255, "radiological")
 letters(axes[0], "P", "L", "A", "R")
 letters(axes[1], "L", "P", "R", "A")
 letters(axes[2], "R", "A", "L", "P")
+for ax in axes:
+    ax.set_anchor("N")  # titles in one line
 plotting.show(
     fig,
     alt="The same horizontal slice of the template three times. As indexed, the brain lies on its side, with the front "
@@ -698,13 +716,15 @@ plotting.show(
 )
 
 # %% [markdown]
-# On its side, upside down, and as a radiologist wants it: `volume[:, :, k].T[::-1, ::-1]`. So drawn, we scroll through
-# the volume; the line in the right picture shows the height.
+# `volume[:, :, 100]` lies on its side; transposed, `.T`, it is upside down; `.T[::-1, ::-1]` is what a radiologist wants.
+# So drawn, we scroll through the volume; the line in the right picture shows the height.
 
 # %% tags=["plumbing"]
 def scroll():
     """Frames: horizontal slices from bottom to top, and their height in a view from the left."""
-    fig, axes = plt.subplots(1, 2, figsize=(5.4, 3.0), width_ratios=[1, 1.35])
+    fig, axes = plt.subplots(1, 2, figsize=(5.4, 3.0), width_ratios=[1, 1.3])
+    for ax in axes:
+        ax.set_anchor("N")  # titles in one line
     side = volume[98, ::2, ::2].T[::-1, ::-1]
     axes[1].imshow(side, vmin=0, vmax=255, extent=(98.5, -134.5, -72.5, 116.5))
     axes[1].set(xticks=[], ylabel="z (mm)", title="from the left", xlabel="black 0, white 255")
@@ -791,13 +811,14 @@ def compare(ax, below, above, title):
     ax.imshow(slice_at(below, 46), cmap="gray", vmin=0, vmax=255, **place)
     # the map's voxels are 3 mm wide, with centres from -78 to 78 mm
     ax.contour(slice_at(above, 46), levels=[4], colors=[plotting.ORANGE], extent=(-78, 78, -112, 74))
-    ax.set(title=f"{title}\nblack 0, white 255", xlabel="x (mm), right is positive", ylabel="y (mm)")
+    ax.set(title=f"{title}\n0 to 255", xlabel="x (mm), right is +", ylabel="y (mm)")
+    ax.set(xlim=(-80, 80), ylim=(-105, 75))
     ax.grid(False)
 
 
 # %% tags=["plumbing"]
 to_ras = nibabel.as_closest_canonical
-fig, axes = plt.subplots(1, 2, figsize=(7, 4.4))
+fig, axes = plt.subplots(1, 2, figsize=(6, 3.9))
 compare(axes[0], template, activity, "affine ignored")
 compare(axes[1], to_ras(template), to_ras(activity), "both in RAS")
 plotting.show(
@@ -816,8 +837,9 @@ plotting.show(
 # that reverses the first axis of a volume *and* returns the affine that goes with the new array, so that every
 # value keeps its place in the patient.
 #
-# > **Hint** Voxel $i$ of the new array is voxel $n - 1 - i$ of the old one. Write that as a 4 × 4 matrix, and
-# > think about which affine comes after it. Solutions are [here](solutions/01_image_files.ipynb).
+# > **Hint** Voxel $i$ of the new array is voxel $n - 1 - i$ of the old one. Write that as a 4 × 4 matrix. The new affine
+# > first applies this matrix, then the old affine: which of the two stands on the right of `@`? Solutions are
+# > [here](solutions/01_image_files.ipynb).
 
 
 # %% tags=["exercise"]
@@ -847,7 +869,7 @@ check.exercise("01.3", flipped)
 # - told left from right by vectors, affines and letters, and saw two flips that raise no error;
 # - kept of a header what is needed, proved that the file still works, and saw what no list of tags can catch.
 #
-# The course teaches methods. Nothing here is a medical device.
+# Nothing here is a medical device.
 #
 # **Next** Why is one fluid dark in T1, bright in T2 and dark again in FLAIR? And how can one make patients who do not
 # exist? [Lesson 02: MR images and their simulation](02_mr_simulation.ipynb)
