@@ -13,15 +13,15 @@
 # %% [markdown]
 # # 04 Grey values and leaks
 #
-# Two things can make a model look good in your hospital and fail in the next one. The grey values may tell it *which scanner*
-# took the image, and the test may hold *patients it has already seen*. Neither raises an error. This lesson asks: **what do
+# Two things make a model look good in your hospital and fail in the next one. The grey values may tell it *which scanner*
+# took the image; the test may hold *patients it has already seen*. Neither raises an error. This lesson asks: **what do
 # grey values say about the scanner rather than the patient, and how much can a wrong split flatter a model?**
 
 # %% tags=["install"]
 import medlib
 
 # %% tags=["parameters"]
-repeats = 3  # how often patients or slices are dealt to folds
+repeats = 3  # how often every cross-validation is repeated
 seed = 0  # of every random number that a measurement depends on
 
 # %% tags=["plumbing"]
@@ -35,8 +35,7 @@ import sklearn
 from threadpoolctl import threadpool_limits
 
 from coursekit import ledger
-from medlib import datasets, plotting
-from medlib.evaluation import statistics
+from medlib import plotting
 from medlib.simulation.anatomy import load_template
 from medlib.simulation.scanner import SITES, acquire, random_scan
 
@@ -75,55 +74,54 @@ plotting.show(
 )
 
 # %% [markdown]
-# One virtual head, four scanners, one window. (How strongly each receiver amplifies is our choice; hospitals differ as
-# freely.) Nothing about the patient differs. Yet a model that was trained on
-# A and C has never seen a brain as dark as B's.
+# One virtual head, four scanners, one window. Nothing about the patient differs. (How strongly each receiver amplifies is our
+# choice here; hospitals differ as freely.) A model trained on A and C has never seen a brain as dark as B's.
 #
 # **You will**
 #
-# - put grey values on a common scale in three ways, and choose one knowing what it does to outliers;
+# - put grey values on a common scale in three ways, and see what outliers do to each;
 # - decide with *paired* intervals whether the scanner's trace is gone;
 # - see a bias field, take it away, and see what else goes with it;
 # - measure how a leak between slices of a patient flatters a model, and how it makes you choose the wrong one.
 #
-# **Reading:** about 50 min · **running:** about 25 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
+# **Reading:** about 45 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
 # sites, the simulation) and [lesson 03](03_cleaning_and_geometry.ipynb) (images that are clean and have one size)
 #
-# All patients come from `simbrain`, a simulation. It shows how *methods* behave; how large an effect is in a real hospital
-# it cannot say.
+# All patients come from `simbrain`, a simulation. It shows how *methods* behave, not how large an effect is in a real hospital.
 #
 # ## Three ways to normalise
 #
-# The values of computed tomography are [Hounsfield units](01_image_files.ipynb): air and water fix the scale on every
-# scanner. The values of magnetic resonance (MR) have no unit. **Normalisation** brings the values $x$ of an image to a
-# common scale. Three ways are common, all of the form $x' = (x - a) / b$:
+# Computed tomography has [Hounsfield units](01_image_files.ipynb): air and water fix the scale on every scanner. Magnetic
+# resonance (MR) has no unit. **Normalisation** brings the values $x$ of an image to a common scale. Three ways are usual, all
+# of the form $x' = (x - a) / s$:
 #
-# | | $a$ | $b$ | result |
+# | | $a$ | $s$ | result |
 # |---|---|---|---|
 # | **min-max** | smallest value | largest minus smallest value | from 0 to 1 |
 # | **percentile** | 0.5th percentile | 99.5th minus 0.5th percentile | nearly all from 0 to 1 |
 # | **z-score** | mean | standard deviation | mean 0, standard deviation 1 |
 #
-# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Only pixels of
-# the brain count: with the air, the result would depend on how tightly the image was cropped.
+# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Only the brain counts: with the air, the
+# result would depend on how tightly the image was cropped.
 
 
 # %%
 def normalise(values, method):
-    """Return (values - a) / b, channel by channel; values has the shape (pixels, channels)."""
+    """Return (values - a) / s for each channel; values: (pixels, channels)."""
     if method == "as it comes":
         return values
     if method == "z-score":
         return (values - values.mean(axis=0)) / values.std(axis=0)
-    low, high = np.percentile(values, (0, 100) if method == "min-max" else (0.5, 99.5), axis=0)
+    ends = (0, 100) if method == "min-max" else (0.5, 99.5)
+    low, high = np.percentile(values, ends, axis=0)
     return (values - low) / (high - low)
 
 
 METHODS = ["as it comes", "min-max", "percentile", "z-score"]
 
 # %% [markdown]
-# Now somebody burns a small white letter into the head of site A (`inside` marks its brain): four pixels with the value 5,
-# far brighter than any tissue.
+# Now somebody burns a small white letter into the image of site A: four pixels with the value 5, far brighter than any
+# tissue. (`heads` holds the four images; `inside` marks the brain.)
 #
 # > **Predict** Which of the three methods hardly notices? Which one suffers most?
 
@@ -150,12 +148,11 @@ plotting.show(
 )
 
 # %% [markdown]
-# Blue is the brain's histogram without the letter, red that of *the same pixels* with the letter in the image. Under **min-max** four pixels squeeze the whole brain into the darkest fifth of the scale. Under the **z-score** it
-# gets narrower, because the letter inflates the standard deviation. The **percentiles** hardly notice: four pixels are
-# fewer than 0.5 % of the brain.
+# Blue and orange are *the same pixels*, without and with the letter in the image. Under **min-max** four pixels squeeze the whole
+# brain into the darkest fifth of the scale. Under the **z-score** it gets narrower, because the letter inflates the standard
+# deviation. The **percentiles** hardly notice: four pixels are fewer than 0.5 % of the brain.
 #
-# Now the four scanners. At the start of the film all four images share *one* $a$ and $b$; at the end each image has its
-# *own*, the z-score.
+# Now the four scanners. At the start of the film all images share *one* $a$ and $s$; at the end each has its *own*, the z-score.
 
 # %% tags=["plumbing"]
 SITE_LINES = dict(zip("ABCD", ("-", "--", "-.", ":"), strict=True))
@@ -178,8 +175,8 @@ def sliding():
     x = (edges[:-1] + edges[1:]) / 2
     curves = {n: ax.plot(x, 0 * x, SITE_LINES[n], label=f"site {n}")[0] for n in brains}
     ax.set(ylim=(0, 1.35), ylabel="density of pixels", xlabel="T1, in standard deviations")
-    ax.legend(loc="upper left", fontsize=10)
-    for step in (*np.linspace(0, 1, 13), 1):
+    ax.legend(loc="upper left", fontsize=11)
+    for step in np.linspace(0, 1, 9):
         for name, curve in curves.items():
             curve.set_ydata(density_at(brains[name], step))
         ax.set_title(f"from one map for all to one for each: {step:.0%}")
@@ -191,8 +188,9 @@ for each they slide onto each other, nearly: A and B stay higher in the middle t
 plotting.show_animation(sliding(), alt=ALT, milliseconds=180)
 
 # %% [markdown]
-# The curves slide onto each other, and yet they do not become one: near 0.5, A and B end higher than C and D. Such a map can
-# shift and stretch a histogram; it cannot change its *shape*. The shape comes from the patient, but also from the scanner's contrast, noise and sharpness.
+# The curves slide onto each other, and yet they do not become one: near 0.5, A and B (1.5 T) end higher than C and D (3 T).
+# Such a map shifts and stretches a histogram; it cannot change its *shape*, and the shape holds the scanner's contrast, noise and
+# sharpness.
 #
 # ### Exercise 04.1: the brain, not the air
 #
@@ -200,7 +198,7 @@ plotting.show_animation(sliding(), alt=ALT, milliseconds=180)
 # returns a new image: in the brain each channel has mean 0 and standard deviation 1; outside, everything is 0.
 #
 # > **Hint** `image[brain]` has one row for each pixel of the brain and one column for each channel. Along which `axis`
-# > does the mean go? Stuck? Here is the [solution](solutions/04_grey_values_and_leaks.ipynb).
+# > does the mean go? [Solution](solutions/04_grey_values_and_leaks.ipynb).
 
 
 # %% tags=["exercise"]
@@ -224,25 +222,28 @@ check.exercise("04.1", zscore_in_brain)
 # %% [markdown]
 # ## Is the scanner's trace gone?
 #
-# Why should it matter? At one hospital most patients may be ill, at another few. A network that recognises the hospital then
-# has a shortcut to the diagnosis, and fails where the shortcut does not hold. Networks that look for pneumonia in
-# chest X-rays were found to recognise the hospital ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
+# Why does it matter? At one hospital most patients may be ill, at another few. A network that recognises the hospital has a
+# shortcut to the diagnosis, and fails where it does not hold. Networks that looked for pneumonia in
+# chest X-rays did recognise the hospital ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
 #
-# Real receivers differ by large factors. In `simbrain` each scanner already sets one tissue to about one brightness, so we
-# start from images that are roughly adjusted. From each patient we take one slice.
+# In `simbrain`, unlike the four pictures above, every scanner already sets one tissue to about the same brightness. We take one
+# slice of each patient.
 
 
 # %%
+from medlib import datasets
+
+
 def one_slice_each(split):
-    """Return the brain's pixels in one slice of each patient, and the patients' sites."""
+    """Return the brain's pixels in one slice of each patient, and the sites."""
     first = np.unique(split.subjects, return_index=True)[1]
-    tissue = [image[image.max(axis=-1) > 0].astype(float) for image in split.images[first]]
+    images = split.images[first].astype(float)
+    tissue = [image[image.max(axis=-1) > 0] for image in images]
     return tissue, split.table["site"].to_numpy()[first]
 
 
-data = datasets.load("simbrain", strict=True)
-mri = data.train
-tissue, sites = one_slice_each(mri)
+data = datasets.load("simbrain")
+tissue, sites = one_slice_each(data.train)
 
 # %% tags=["plumbing"]
 CHANNELS = ("T1", "T2", "FLAIR")
@@ -265,14 +266,13 @@ plotting.show(
 )
 
 # %% [markdown]
-# Mean histograms of the training patients, three sequences, four sites. Compare the rows. The z-score brings the T2 curves
-# together. In T1 two pairs remain: A and B have a magnet of 1.5 tesla, C and D one of 3 tesla, and the field strength changes the
-# contrast between tissues. In FLAIR the peaks keep different heights.
+# Mean histograms of the training patients. Compare the rows. The z-score brings the T2 curves together. In T1 two pairs remain:
+# A and B with 1.5 tesla, C and D with 3, because the field strength changes the contrast between tissues.
 #
 # ### A model that guesses the scanner
 #
-# Each brain is described in two ways: by the **means** of the three channels, and by the
-# **histogram**, nine percentiles of each channel. Numbers that describe an image are called **features**.
+# Numbers that describe an image are called **features**. We try two sets: the **means** of the three channels, and their
+# **histogram**, as nine percentiles of each channel.
 
 
 # %%
@@ -280,15 +280,15 @@ def describe(values, method):
     """Return the features of a brain after normalisation: means, and percentiles."""
     normalised = normalise(values, method)
     deciles = np.percentile(normalised, np.arange(10, 100, 10), axis=0)
-    # rounded, so that a mean of 0 is not told from one of 1e-17
-    return {"means": normalised.mean(axis=0).round(9), "histogram": deciles.ravel()}
+    means = normalised.mean(axis=0).round(9)  # 1e-17 is 0
+    return {"means": means, "histogram": deciles.ravel()}
 
 
 # %% [markdown]
 # The model is [logistic regression](https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression), which draws
 # straight borders between classes. We test it by **five-fold cross-validation**: deal the patients into five groups
-# (**folds**), train on four, predict the fifth, each in turn. So every patient is predicted by a model that has not seen
-# them. Who falls into which fold is luck, so we deal several times and average.
+# (**folds**), train on four, predict the fifth, each in turn. So no model predicts a patient that it has seen. Who falls into
+# which fold is luck, so we repeat it and average.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -300,7 +300,7 @@ logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 
 
 def site_found(features, sites):
-    """Return, for each patient, in what share of the dealings the site was recognised."""
+    """Return how often each patient's site was recognised, 0 to 1."""
     right = []
     for repeat in range(repeats):
         deal = StratifiedKFold(5, shuffle=True, random_state=1000 * repeat + seed)
@@ -310,7 +310,7 @@ def site_found(features, sites):
 
 # %% [markdown]
 # > **Predict** There are four sites. After the z-score every brain has mean 0 in every channel. How often will the model
-# > find the site from the three means? And from the histogram?
+# > find the site from the means? How often from the histogram?
 
 
 # %%
@@ -324,7 +324,14 @@ def all_found(tissue, sites):
     return found
 
 
+# %% [markdown]
+# A **95 % interval** says how far a number may be off because we measured these patients and not others; of twenty such
+# intervals about one misses. For a mean over patients it reaches 1.96 standard errors to each side.
+
 # %%
+from medlib.evaluation import statistics
+
+
 def mean_interval(values):
     """Return a mean over patients with its 95 % interval."""
     mean, margin = values.mean(), 1.96 * values.std() / np.sqrt(len(values))
@@ -340,8 +347,8 @@ commonest = pd.Series(sites).value_counts(normalize=True).max()
 share = found["histogram", "z-score"].mean()
 ledger.record("04/site_histogram_zscore", share, parameters, limits=(0, 1), chance=0.25)
 ledger.say(
-    "Share of {n} patients whose site is recognised, with 95 % intervals; always naming the commonest site is right in "
-    "{base:.2f}. From the means of z-scores the model does no better than that, from their **histogram** it finds "
+    "Share of {n} patients whose site is recognised, with 95 % intervals. Always naming the commonest site is right in "
+    "{base:.0%}. From the means of z-scores the model does no better; from their **histogram** it finds "
     "**{site_histogram_zscore:.0%}**.",
     n=len(sites), base=commonest,
 )
@@ -349,16 +356,14 @@ ledger.say(
 # %% [markdown]
 # The z-score empties the means, as it must: all are 0. The histogram still gives the scanner away.
 #
-# > **Note** *Two kinds of intervals.* A **95 % interval** (here the mean and 1.96 standard errors to each side) says how far a
-# > number may be off because we measured these patients and not others; of twenty such intervals about one misses. The **99 % band** behind a recorded number says where one more run of this notebook, with another seed,
-# > should end.
+# > **Note** The **99 % band** behind a recorded number says where one more run of this notebook, with another seed, should end.
 #
 # ### Does a method make it *worse*?
 #
-# Look at the column *means*: min-max and percentile stand higher than "as it comes". Is that real? The intervals of min-max and
-# "as it comes" overlap. It is tempting to say "so there is no difference", and it is wrong: all methods were tried on *the same
-# patients*, and whoever is easy for one is easy for the other. What counts is the difference **within each
-# patient**, $d = \text{found with the new method} - \text{found with the old}$, averaged, with an interval of its own.
+# Look at the column *means*: min-max and percentile stand higher than "as it comes". Is that real? For min-max the two
+# intervals overlap. "So there is no difference" is tempting, and wrong: all methods were tried on *the same patients*, and
+# whoever is easy for one is easy for the other. What counts is the difference **within each patient**, found with the new method
+# minus found with the old, averaged, with an interval of its own.
 
 # %%
 old = found["means", "as it comes"]
@@ -366,8 +371,8 @@ within = {method: mean_interval(found["means", method] - old) for method in METH
 pd.Series(within, name="difference from 'as it comes'").to_frame()
 
 # %% [markdown]
-# An interval that leaves out 0 decides. But we noticed the differences in these very patients, and a striking pattern is
-# often the luck of one sample. The cure: fix the question, then ask **new patients**.
+# An interval without 0 decides. But we noticed the pattern in these very patients, and a striking pattern is often luck. The
+# cure: fix the question, then ask **new patients**.
 #
 # > **Predict** Which of the differences will return in 600 patients nobody has looked at?
 
@@ -393,7 +398,7 @@ for ax, what in zip(axes, ("means", "histogram"), strict=True):
     draw_differences(ax, what, found, 0.13, plotting.GREY, f"first look ({len(sites)})")
     draw_differences(ax, what, fresh, -0.13, plotting.BLUE, f"new patients ({len(fresh_sites)})")
     ax.axvline(0, color=plotting.BLACK, linewidth=1)
-    ax.set(title=f"from the {what}", xlabel="sites recognised, difference")
+    ax.set(title=f"from the {what}", xlabel="change in share recognised")
 axes[0].set_yticks([2, 1, 0], METHODS[1:])
 axes[0].set_ylim(-0.5, 2.5)
 fig.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
@@ -423,66 +428,44 @@ ledger.say(
 # %% [markdown]
 # Read each line against the black zero.
 #
-# - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: in T1 the images came with white matter
-#   set to one brightness. Percentiles undo that, and tie the scale to the darkest and brightest pixels: to noise and contrast.
-# - **For min-max the new patients do not decide**: their interval holds 0. "Not decided" is the result; it is not "no effect".
-# - **The z-score empties the means.** But in the histogram no method changes much: all dots lie within a tenth of zero.
+# - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: the T1 images came with white
+#   matter set to one brightness. Percentiles undo that, and tie the scale to the darkest and brightest pixels.
+# - **For min-max the new patients do not decide**: their interval holds 0. "Not decided" is not "no effect".
+# - **The z-score empties the means.** From the histogram it takes little: the dot is within a tenth of zero.
 #
-# So to normalise is not to remove the scanner. Is that so in all three sequences? The same question, one sequence at a time,
-# z-score against "as it comes", new patients only.
-
-
-# %%
-def one_channel(method, channel):
-    """Return who is recognised from the histogram of a single sequence."""
-    features = [describe(each[:, [channel]], method)["histogram"] for each in fresh_tissue]
-    return site_found(features, fresh_sites)
-
+# Is that so in each sequence alone? Again in the new patients:
 
 # %%
 rows = {}
 for number, name in enumerate(data.channel_names):
-    before, after = one_channel("as it comes", number), one_channel("z-score", number)
-    rows[name] = [mean_interval(each) for each in (before, after, after - before)]
+    one = [each[:, [number]] for each in fresh_tissue]
+    raw, scaled = (
+        site_found([describe(each, method)["histogram"] for each in one], fresh_sites)
+        for method in ("as it comes", "z-score")
+    )
+    rows[name] = [mean_interval(each) for each in (raw, scaled, scaled - raw)]
 pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
 
 # %% [markdown]
-# Only in T2 does the z-score take away a part of the trace that the interval sets apart from 0. And after it each
-# sequence alone still tells the site more often than the 1 in 4 of guessing. Methods that match whole histograms go further
-# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven). They have a price: a large bright tumour
-# *is* part of the histogram, and is pushed towards the normal with the rest.
+# Only in T2 does the interval of the difference leave out 0. And after the z-score each sequence still tells the site more often
+# than guessing would, 1 in 4. **To normalise is not to remove the scanner.** Methods that match whole histograms go
+# further ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven), at a price: a large bright tumour *is*
+# part of the histogram, and is pushed towards the normal with the rest.
 #
-# ### One map for all
-#
-# So far each image had its own $a$ and $b$. A network also needs numbers of a friendly size, and for that one map for the
-# whole data set is enough. `fit_normalisation` learns it. **Whatever is estimated from data is estimated from the
-# training data**, then applied unchanged to the rest: a model in use does not know the statistics of its future patients.
-
-# %% tags=["nbval-check-output"]
-from medlib.preprocessing import fit_normalisation
-
-one_map = fit_normalisation(mri.images, method="zscore")
-for name, split in data.splits.items():
-    means = one_map.apply(split.images).mean(axis=(0, 1, 2), dtype=float)
-    print(f"{name:10}", means.round(2) + 0)  # + 0, so that no -0 is printed
-
-# %% [markdown]
-# Means of T1, T2 and FLAIR, in standard deviations: 0 in training by construction, close to 0 elsewhere. Peeking at the test
-# images would have changed little *here*. It is a disaster when the statistic is *which features to use*: choose
-# features before the split, and a brilliant result comes out of pure noise.
-# [Lesson 05](05_classical_baseline.ipynb) shows it.
+# > **Note** Where one $a$ and $s$ serve all images, they are estimated from the **training** images and applied unchanged to the
+# > rest: a model in use does not know the statistics of its future patients. Peeking is worst when what is estimated is *which
+# > features to use*: [lesson 05](05_classical_baseline.ipynb) gets a brilliant result from noise.
 #
 # ## The bias field
 #
-# No such map helps where the scale changes *within* an image. A receiver coil hears what is near better than what is far,
-# so the same tissue is brighter on one side. The smooth factor $b$ is called **bias field**. With the true image
-# $u$ and noise $\varepsilon$, the measured image at the place $\mathbf r$ is
-# ([Sled and others 1998](https://doi.org/10.1109/42.668698))
+# No such map helps where the scale changes *within* an image. A receiver coil picks up near tissue better than far tissue, so
+# one side is brighter. This smooth factor $b$ is the **bias field**. From the true image $u$ and noise $\varepsilon$ comes the
+# measured image ([Sled and others 1998](https://doi.org/10.1109/42.668698))
 #
-# $$v(\mathbf{r}) = u(\mathbf{r}) \, b(\mathbf{r}) + \varepsilon(\mathbf{r}).$$
+# $$v = u \, b + \varepsilon.$$
 #
-# To judge a correction one must know $b$. So we put a random field on the first picture's head, with the function that made
-# `simbrain`. `grey`, `white` and `fluid` are the shares of tissue in each pixel; each tissue gets one brightness.
+# To judge a correction one must know $b$. So we put a random field on the head of the first picture. `grey`, `white` and `fluid`
+# are the shares of tissue in each pixel; each tissue gets one brightness.
 
 # %%
 from medlib.simulation.scanner import add_rician_noise, bias_field
@@ -498,19 +481,18 @@ def scan(strength, random):
 
 
 # %% [markdown]
-# The logarithm turns the product into a sum: $\log v \approx \log u + \log b$. The field is smooth, anatomy is not. So we
-# take as $\log b$ *the smooth part of* $\log v$: each pixel becomes a weighted mean of the brain around it. The weights
-# $g_\sigma$ fall off like a bell of width $\sigma$; $m$ is 1 in the brain and 0 outside; $*$ is smoothing. This is the
-# **homomorphic filter**:
+# The logarithm turns the product into a sum: $\log v \approx \log u + \log b$. The field is smooth, anatomy is not. So the
+# **homomorphic filter** takes for $\log b$ *the smooth part of* $\log v$: each pixel becomes a weighted mean of the brain around
+# it. The weights $g_\sigma$ fall off like a bell of width $\sigma$; $m$ is 1 in the brain and 0 outside; $*$ is smoothing.
 #
-# $$\widehat{\log b} = \frac{g_\sigma * (m \log v)}{g_\sigma * m}$$
+# $$\log \hat b = \frac{g_\sigma * (m \, \log v)}{g_\sigma * m}$$
 
 # %%
 from scipy.ndimage import gaussian_filter
 
 
 def estimate_field(image, inside, sigma):
-    """Return the field estimated by smoothing the logarithm in the brain; sigma in pixels."""
+    """Return the smooth part of an image in the brain; sigma in pixels."""
     logarithm = np.log(np.maximum(image, 0.02)) * inside
     weight = gaussian_filter(inside.astype(float), sigma)
     estimate = gaussian_filter(logarithm, sigma) / np.maximum(weight, 1e-6)
@@ -518,7 +500,7 @@ def estimate_field(image, inside, sigma):
 
 
 # %% [markdown]
-# What besides the field may be smooth and wide, and end up in the estimate?
+# We filter with $\sigma$ = 20 mm. What besides the field may be smooth and wide, and end up in the estimate?
 
 # %% tags=["plumbing"]
 def draw_rows(images, maps):
@@ -529,12 +511,13 @@ def draw_rows(images, maps):
         ax.set_title(title)
     for ax, (title, ratio) in zip(axes[1], maps.items(), strict=True):
         percent = np.where(inside, 100 * np.log(ratio), np.nan)
-        shown = ax.imshow(percent[close], cmap="RdBu_r", vmin=-40, vmax=40)
+        steps = plt.get_cmap("RdBu_r", 17)  # of 5 %
+        shown = ax.imshow(percent[close], cmap=steps, vmin=-42.5, vmax=42.5)
         ax.set_title(title)
     for ax in axes.flat:
         ax.set_axis_off()
     bar = {"location": "bottom", "shrink": 0.6, "aspect": 30}
-    fig.colorbar(shown, ax=axes[1], label="brightness changed by, %", **bar)
+    fig.colorbar(shown, ax=axes[1], label="brightness changed by, %", ticks=range(-40, 41, 20), **bar)
     return fig
 
 
@@ -558,12 +541,10 @@ def draw_correction(sigma_mm):
 draw_correction(sigma_mm=20)
 
 # %% [markdown]
-# Above (window 0.1 to 0.9): the upper left of the measured slice is too bright, and the correction evens it out.
-# Below, red is too bright and blue too dark. Look at the lower middle of the estimate: that blue spot is not in the true field. It is the
-# fluid of the ventricles. Fluid is dark, and a wide filter takes it for a shadow. That is **anatomy in the estimate**, and
-# "left over" shows the price: after the correction the centre is too bright.
-#
-# Is there a width that follows the field and leaves anatomy alone? Try it with the slider.
+# Above (window 0.1 to 0.9): the upper left of the measured slice is too bright, and the correction evens it out. Below, red is
+# too bright and blue too dark. Look at the lower middle of the estimate: that blue spot is not in the true field. It is the
+# dark fluid of the ventricles: the filter takes it for a shadow. "Left over" shows the price of such **anatomy in the estimate**:
+# now the centre is too bright. Try other widths with the slider.
 
 # %%
 import ipywidgets
@@ -571,15 +552,15 @@ import ipywidgets
 _ = ipywidgets.interact(draw_correction, sigma_mm=(6, 60, 6))
 
 # %% [markdown]
-# One picture proves little. We measure what is left over: the standard deviation of its logarithm in the brain, close to
-# a percentage of brightness, over 20 random fields each.
+# One picture proves little. So we measure what is left over, in per cent of brightness: the standard deviation of its logarithm
+# in the brain, mean over 20 random fields.
 #
 # > **Predict** Which width is best for a strong field? And which for a slice *without* any field?
 
 
 # %%
 def left_over(sigma_mm, strength):
-    """Return what is left of a field, in per cent, mean over 20 random fields."""
+    """Return what is left of a field, in per cent, over 20 fields."""
     errors = []
     for number in range(20):
         field, measured = scan(strength, np.random.default_rng([seed, number]))
@@ -606,30 +587,30 @@ ledger.say(
 )
 
 # %% [markdown]
-# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: what it removes is anatomy. And for a slice without a
-# field the best correction is none. Every row has its price: what follows a field also follows anatomy. The better tool is
-# **N4** ([Tustison and others 2010](https://doi.org/10.1109/TMI.2010.2046908)), which fits a smooth surface and sharpens the histogram in
-# turn, in three dimensions. It too should be looked at as a map: no anatomy may show.
+# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: it removes anatomy. And a slice without a
+# field is best left alone. The better tool is **N4** ([Tustison and others
+# 2010](https://doi.org/10.1109/TMI.2010.2046908)), which in turn fits a smooth surface and sharpens the histogram. Look at its
+# field as a map, too: no anatomy may show.
 #
-# A tumour is large and bright. How much of it is "smooth" as well? We compare tumour and the rest of the brain in FLAIR, before
-# and after the filter of 20 mm.
+# A tumour is large and bright. How much of it is "smooth"? We compare tumour and rest of the brain in FLAIR, before and after
+# the filter of 20 mm.
 
 
 # %%
 def excess(flair, tumour):
-    """Return how much brighter a tumour is than the rest of the brain, as a share of the rest."""
+    """Return how much brighter a tumour is than the rest of the brain."""
     brain = flair > 0.02
     return flair[brain & tumour].mean() / flair[brain & ~tumour].mean() - 1
 
 
 def filtered(flair):
-    """Return a FLAIR slice of simbrain (3.25-mm pixels) after the filter of 20 mm."""
+    """Return a FLAIR slice of simbrain (3.25-mm pixels) after the filter."""
     return flair / estimate_field(flair, flair > 0.02, 20 / 3.25)
 
 
 # %%
-ill = np.flatnonzero(mri.masks.sum(axis=(1, 2)) > 5)
-slices = [(mri.images[i][..., 2], mri.masks[i] == 1) for i in ill]
+ill = np.flatnonzero(data.train.masks.sum(axis=(1, 2)) > 5)
+slices = [(data.train.images[i][..., 2], data.train.masks[i] == 1) for i in ill]
 before = np.array([excess(flair, tumour) for flair, tumour in slices])
 after = np.array([excess(filtered(flair), tumour) for flair, tumour in slices])
 
@@ -638,100 +619,67 @@ def share_lost(before, after):
     return 1 - after.mean() / before.mean()
 
 
-lost = statistics.bootstrap_interval(share_lost, before, after, groups=mri.subjects[ill], n_resamples=500, seed=seed)
+owners = data.train.subjects[ill]
+lost = statistics.bootstrap_interval(share_lost, before, after, groups=owners, n_resamples=500, seed=seed)
 ledger.say(
     "In {n} slices of {m} training patients the tumour is on average {raw:.0%} brighter than the rest. The filter takes "
     "**{lost:.0%}** of that away (95 % interval {low:.0%} to {high:.0%}).",
-    n=lost.n, m=len(set(mri.subjects[ill])), raw=before.mean(), lost=lost.value, low=lost.low, high=lost.high,
+    n=lost.n, m=len(set(owners)), raw=before.mean(), lost=lost.value, low=lost.low, high=lost.high,
 )
 
 # %% [markdown]
 # > **Note** Slices of a patient resemble each other. So this interval comes from the **bootstrap**: draw *patients* with
 # > replacement, each with all their slices, compute the number again, many times.
 #
-# Correct a bias field when it is strong and the question depends on absolute brightness. This course trains on uncorrected images.
+# So correct a strong bias field, and look at what you took away. This course trains on uncorrected images.
 #
 # ## The leak
 #
 # Each patient of `simbrain` has four slices. Many published studies dealt *slices* out to training and test at random;
-# [Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w) list them. The film deals 48 slices of 12 patients in
-# both ways. A dot marks a test slice whose patient is also in training.
+# [Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w) list them. Here are both ways, for 12 patients. A dot
+# marks a test slice whose patient is also in training.
 
 # %% tags=["plumbing"]
 from matplotlib.colors import ListedColormap
 
 draw = np.random.default_rng(4)
-in_test = {
-    "slices are dealt": draw.permutation(np.arange(48) % 4 == 0).reshape(4, 12),
-    "patients are dealt": np.tile(draw.permutation(np.arange(12) % 4 == 0), (4, 1)),
-}
-CARDS = ListedColormap(["#E4E4E4", plotting.SKY, plotting.VERMILION])
-
-
-def empty_tables():
-    """Draw two tables of 4 slices by 12 patients."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.4))
-    for ax in axes:
-        ax.set(xlabel="patient", ylabel="slice", yticks=range(4), yticklabels=range(1, 5))
-        ax.set(xticks=range(0, 12, 2), xticklabels=range(1, 13, 2))
-        ax.set_xticks(np.arange(-0.5, 12), minor=True)
-        ax.set_yticks(np.arange(-0.5, 4), minor=True)
-    return fig, axes
-
-
-# %% tags=["plumbing"]
-def draw_table(ax, title, test, dealt):
-    """Draw who is in which split once so many patients are dealt; dot the leaks."""
-    known = np.arange(12) < dealt
-    leaks = test & (~test).any(axis=0) & known
-    rows, columns = np.nonzero(leaks)
-    for old in (*ax.images, *ax.collections):
-        old.remove()
-    ax.imshow(np.where(known, 1 + test, 0), cmap=CARDS, vmin=0, vmax=2)
-    ax.scatter(columns, rows, s=28, color="black")
-    ax.set_title(f"{title}: {leaks.sum()} leaks")
+by_slice = draw.permutation(np.arange(48) % 4 == 0).reshape(4, 12)
+by_patient = np.tile(draw.permutation(np.arange(12) % 4 == 0), (4, 1))
+fig, axes = plt.subplots(2, 1, figsize=(5.6, 4.4), sharex=True)
+for ax, unit, test in zip(axes, ("slices", "patients"), (by_slice, by_patient), strict=True):
+    rows, columns = np.nonzero(test & (~test).any(axis=0))
+    cards = ListedColormap([plotting.SKY, plotting.VERMILION])
+    ax.pcolormesh(range(1, 13), range(1, 5), test, cmap=cards, edgecolors="white", linewidth=2)
+    ax.scatter(columns + 1, rows + 1, s=28, color="black")
+    ax.set(title=f"{unit} are dealt: {len(rows)} leaks", ylabel="slice", yticks=range(1, 5), xticks=range(1, 13))
     ax.grid(False)
-    ax.grid(which="minor", color="white", linewidth=2, alpha=1)
-    ax.tick_params(which="both", length=0)
-
-
-# %% tags=["plumbing"]
-def dealing():
-    """Yield the two tables, finished first, then dealt patient by patient."""
-    fig, axes = empty_tables()
-    marks = {"marker": "s", "linestyle": "", "markersize": 10}
-    colours = [plt.Line2D([], [], color=c, **marks) for c in (plotting.SKY, plotting.VERMILION)]
-    fig.legend(colours, ["training", "test"], ncols=2, loc="outside lower center", fontsize=11)
-    for dealt in (12, *range(13)):
-        for ax, (title, test) in zip(axes, in_test.items(), strict=True):
-            draw_table(ax, title, test, dealt)
-        yield fig
-
-
-TABLES = """Two tables of 12 patients by 4 slices, coloured by training and test. When slices are dealt, all 12
-test slices share a patient with training slices. When patients are dealt, whole columns are test; none does."""
-plotting.show_animation(dealing(), alt=TABLES, milliseconds=300)
+    ax.invert_yaxis()
+axes[1].set_xlabel("patient")
+colours = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (plotting.SKY, plotting.VERMILION)]
+fig.legend(colours, ["training", "test"], ncols=2, loc="outside lower center", fontsize=12)
+plotting.show(fig, alt="Two tables of 12 patients by 4 slices, coloured by training and test. With slices dealt, all "
+              "12 test slices share a patient with training; with patients dealt, whole columns are test and none does.")
 
 # %% [markdown]
-# On the left **every** test slice has a sibling in training; on the right none has. Does a model recognise a sibling? Shrink each
-# image to 16 x 16 pixels, and look for the most similar other image among all patients.
+# Above, **every** test slice has a sibling in training; below, none has. Can a sibling be recognised? We shrink each image to
+# 16 x 16 pixels and look for the most similar other image of all.
 
 # %%
 from sklearn.neighbors import NearestNeighbors
 
 from medlib.preprocessing import resize_image
 
-images, labels, subjects = (
-    np.concatenate([getattr(split, part) for split in data.splits.values()])
-    for part in ("images", "labels", "subjects")
-)
+splits = data.splits.values()  # training, validation and test together
+images = np.concatenate([split.images for split in splits])
+labels = np.concatenate([split.labels for split in splits])
+subjects = np.concatenate([split.subjects for split in splits])
 coarse = np.stack([resize_image(each, (16, 16)).ravel() for each in images])
 
 # %% tags=["nbval-check-output"]
 search = NearestNeighbors(n_neighbors=2).fit(coarse)
 nearest = search.kneighbors(coarse)[1][:, 1]  # number 0 is the image itself
 same = subjects[nearest] == subjects
-print(f"the most similar image is the same patient's in {same.mean():.0%} of {len(same):,}")
+print(f"same patient: {same.mean():.0%} of {len(same):,} images")
 
 # %% tags=["plumbing"]
 probe = 1 + int(np.argmax(same[1:] & (labels[1:] == 1)))
@@ -750,8 +698,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# By chance it would be about one in 800. Copying the sibling's label gives the right answer without any idea of what a
-# tumour is.
+# By chance it would be about one image in 800. Whoever copies the sibling's label is right without any idea of what a tumour is.
 #
 # ### Exercise 04.2: deal out patients
 #
@@ -759,8 +706,8 @@ plotting.show(
 # a seed. It returns one entry for each *image*: True for test. All images of a patient are on one side, and
 # `round(share * number of patients)` patients, drawn at random, are test.
 #
-# > **Hint** `np.unique(subjects)` lists the patients; `np.random.default_rng(seed).permutation` shuffles them; `np.isin`
-# > asks for each image whether its patient was drawn. [Solution](solutions/04_grey_values_and_leaks.ipynb).
+# > **Hint** `np.unique` lists the patients; the `permutation` of `np.random.default_rng(seed)` shuffles them; `np.isin` asks
+# > for each image whether its patient was drawn. [Solution](solutions/04_grey_values_and_leaks.ipynb).
 
 
 # %% tags=["exercise"]
@@ -781,7 +728,7 @@ check.exercise("04.2", test_images_of)
 # %% [markdown]
 # ### The leak, measured
 #
-# Now all 600 patients, five-fold cross-validation. The two splits differ in one word: *what* is dealt.
+# Now all 600 patients, in five folds; only *what* is dealt differs.
 
 
 # %%
@@ -796,10 +743,10 @@ def folds(unit, repeat):
 
 
 # %% [markdown]
-# Four cases meet both splits. Two of them copy the nearest images: **3 nearest neighbours** takes the share of tumours among the three most
-# similar training images, once with the true labels and once with a label thrown **by a coin** for each *patient*. The other two
-# work on nine percentiles of each channel, which a tumour does change: a **support vector machine** (SVM), whose borders
-# are curved, and logistic regression again.
+# Four cases: two copy the nearest images: **3 nearest neighbours** takes the share of tumours among the
+# three most similar training images, once with the true labels, and once with a **coin** thrown for each *patient* as label.
+# The other two use nine percentiles of each channel, which a tumour does change: a **support vector machine** (SVM), whose
+# borders are curved, and logistic regression again.
 
 # %%
 from sklearn.neighbors import KNeighborsClassifier
@@ -811,7 +758,8 @@ grey_values = np.array([np.percentile(each, quantiles, axis=0).ravel() for each 
 coin = np.random.default_rng([seed, 99]).integers(0, 2, len(patients))[patient_of]
 
 # %%
-neighbours, svm = KNeighborsClassifier(3), make_pipeline(StandardScaler(), SVC())
+neighbours = KNeighborsClassifier(3, algorithm="brute")
+svm = make_pipeline(StandardScaler(), SVC())
 CASES = {  # model, features, labels, the method that gives its scores
     "3 neighbours": (neighbours, coarse, labels, "predict_proba"),
     "3 neighbours, coin": (neighbours, coarse, coin, "predict_proba"),
@@ -823,8 +771,7 @@ CASES = {  # model, features, labels, the method that gives its scores
 # The measure is the **AUC** (area under the ROC curve): the probability that a random tumour slice gets a higher score than
 # a random healthy one. Guessing gives 0.5, a perfect model 1.
 #
-# > **Predict** For each of the four cases: which AUC by slice, which by patient? And which of the last two models would you
-# > choose?
+# > **Predict** Which AUC has each case by slice, which by patient? And which of the last two models would you choose?
 
 # %%
 from sklearn.model_selection import PredefinedSplit
@@ -839,24 +786,26 @@ def out_of_fold(case, unit, repeat):
 
 
 # %%
-UNITS, deals = ("slice", "patient"), range(repeats)
-scores = [[[out_of_fold(case, unit, deal) for deal in deals] for unit in UNITS] for case in CASES]
+UNITS = ("slice", "patient")
+scores = {}
+for case in CASES:
+    for unit in UNITS:
+        scores[case, unit] = [out_of_fold(case, unit, repeat) for repeat in range(repeats)]
 
 # %% [markdown]
-# By how much does the wrong split flatter? **Flattery** is the AUC by slice minus the AUC by patient. All intervals are 95 %, from the
-# bootstrap over patients.
+# **Flattery** is the AUC by slice minus the AUC by patient. The intervals are 95 %, from the bootstrap over patients.
 
 # %% tags=["plumbing"]
 targets = np.array([target == 1 for _, _, target, _ in CASES.values()])
 
 
 def all_aucs(rows):
-    """Return the AUC of every case, split and dealing for some of the images."""
+    """Return the AUC of every case, split and repeat for some of the images."""
     area = statistics.area_under_curve
     return np.array(
         [
-            [[area(target[rows], dealt[rows]) for dealt in of_unit] for of_unit in of_case]
-            for target, of_case in zip(targets, scores, strict=True)
+            [[area(target[rows], each[rows]) for each in scores[case, unit]] for unit in UNITS]
+            for target, case in zip(targets, CASES, strict=True)
         ]
     )
 
@@ -878,21 +827,20 @@ def interval(value, resampled):
 
 
 # %% tags=["plumbing"]
-table = {}
-for c, case in enumerate(CASES):
-    table[case] = {f"by {u}": interval(by[c, k], drawn[:, c, k]) for k, u in enumerate(UNITS)}
-    table[case]["flattery"] = interval(by[c, 0] - by[c, 1], drawn[:, c, 0] - drawn[:, c, 1])
-pd.DataFrame(table).T
-
-# %% tags=["plumbing"]
 def draw_case(ax, case, unit, colour):
-    """Draw the dealings of one case as dots, with the interval of their mean."""
+    """Draw the repeats of one case as dots, with the interval of their mean."""
     each = interval(by[case, unit], drawn[:, case, unit])
     x, ends = case + (unit - 0.5) * 0.24, [[each.value - each.low], [each.high - each.value]]
     ax.errorbar(x, each.value, yerr=ends, fmt="none", color=colour, capsize=4, alpha=0.6)
     label = None if case else f"{UNITS[unit]}s dealt"
     ax.plot(x + np.linspace(-0.05, 0.05, repeats), aucs[case, unit], "o", ms=5, color=colour, label=label)
 
+
+table = {}
+for c, case in enumerate(CASES):
+    table[case] = {f"by {u}": interval(by[c, k], drawn[:, c, k]) for k, u in enumerate(UNITS)}
+    table[case]["flattery"] = interval(by[c, 0] - by[c, 1], drawn[:, c, 0] - drawn[:, c, 1])
+pd.DataFrame(table).T
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(7.4, 3.7))
@@ -905,9 +853,9 @@ ax.set(ylim=(0.4, 0.9), ylabel="AUC, cross-validated")
 ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.17))
 plotting.show(
     fig,
-    alt="AUC of four cases when slices or patients are dealt, one dot a dealing, with 95 % intervals. The "
+    alt="AUC of four cases when slices or patients are dealt, one dot a repeat, with 95 % intervals. The "
     "neighbours, also with coin labels, fall from about 0.8 to 0.5; the SVM falls; logistic regression "
-    "hardly does. By slice the SVM is best, by patient logistic regression.",
+    "hardly does. By slice the SVM is ahead of logistic regression, by patient behind it.",
     save="04_leak",
 )
 
@@ -919,7 +867,7 @@ ledger.record("04/coin_by_slice", by[1, 0], parameters, limits=(0, 1), chance=0.
 ledger.record("04/svm_lead_by_slice", one.value, parameters, limits=(-1, 1), chance=0)
 ledger.record("04/svm_deficit_by_patient", -other.value, parameters, limits=(-1, 1), chance=0)
 ledger.say(
-    "n = {n} slices of {m} patients, means of {r} dealings, 95 % intervals from a bootstrap over patients. With labels "
+    "n = {n} slices of {m} patients, {r} repeats (dots), 95 % intervals. With labels "
     "from a **coin** the neighbours reach {coin_by_slice:.2f} by slice and {fair:.2f} by patient. The SVM leads logistic "
     "regression by **{svm_lead_by_slice:.3f}** when slices are dealt ({a:.3f} to {b:.3f}); when patients are dealt it is "
     "*behind* by **{svm_deficit_by_patient:.3f}** ({c:.3f} to {d:.3f}).",
@@ -928,36 +876,29 @@ ledger.say(
 )
 
 # %% [markdown]
-# - **The neighbours know nothing.** Dealt by patient they guess. Dealt by slice they look good, even on labels from a
-#   coin, where there is nothing to learn but who is who. On real brain scans, networks with random labels got 96 % right by slice
-#   and 50 % by patient ([Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w)).
-# - **The flattery depends on the model.** Those that can bend their borders around single patients gain most; logistic regression,
-#   with its straight ones, gains least.
-# - **So the leak picks the wrong winner.** With slices dealt the SVM leads; with patients dealt, logistic regression does. "The numbers
-#   are too high, but the ranking holds" is no excuse.
-#
-# <details><summary>Why is a dot sometimes below 0.5?</summary>
-#
-# If the fold under test happens to hold many tumours, the other four hold few, and a model without knowledge leans the wrong way.
-#
-# </details>
+# - **The neighbours know nothing.** With patients dealt they guess. With slices dealt they look good, even on labels from a
+#   coin, where there is nothing to learn but who is who. On real brain scans, networks with random labels got 96 % right by
+#   slice and 50 % by patient ([Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w)).
+# - **The flattery depends on the model.** Of the two honest ones, the SVM can bend its border around single patients and gains
+#   more than logistic regression with its straight one.
+# - **So the leak picks the wrong winner.** With slices dealt the SVM leads; with patients dealt, logistic regression does. "The
+#   numbers are too high, but the ranking holds" is no excuse.
 #
 # ### How this course splits
 #
-# `split_by_subject` deals patients to training, validation and test, with every class in equal parts. `MedicalDataset` refuses to
-# hold a patient, or an identical image, in two splits.
+# `split_by_subject` deals patients to training, validation and test, with the same share of each class. The data sets of `medlib`
+# refuse to hold a patient, or an identical image, in two splits.
 
 # %% tags=["nbval-check-output"]
 from medlib.preprocessing import split_by_subject
 
 split_of = split_by_subject(subjects, labels, seed=0)
-groups = {name: set(subjects[split_of == name]) for name in ("train", "validation", "test")}
-print({name: len(group) for name, group in groups.items()}, "patients")
-print("in training and in test:", len(groups["train"] & groups["test"]))
+train, test = (set(subjects[split_of == name]) for name in ("train", "test"))
+print(len(train), "in training,", len(test), "in test,", len(train & test), "in both")
 
 # %% [markdown]
-# The patient is not always the right unit. **Ask what will be new when the model is used, and deal that.** For a new hospital, hold out
-# whole sites; for next year, later patients. Leaks of such kinds were found in 17 fields of science
+# The patient is not always the right unit. **Ask what will be new when the model is used, and split by that.** For a new
+# hospital, hold out whole sites; for next year, later patients. Leaks of many kinds were found in 17 fields of science
 # ([Kapoor and Narayanan 2023](https://doi.org/10.1016/j.patter.2023.100804)).
 #
 # ### Exercise 04.3: train for a new hospital
@@ -985,14 +926,14 @@ def auc_at_new_site(model, features, labels, sites, new):
 check.exercise("04.3", auc_at_new_site)
 
 # %% [markdown]
-# When it is right, train for each of the four sites in turn, with `grey_values` and `logistic` or `svm`. The sites of all images are
-# `np.concatenate([split.table["site"] for split in data.splits.values()])`. Is a new *site* harder than a new *patient*?
+# When it is right, hold out each of the four sites in turn, with `grey_values` and `logistic`. The sites of all images are
+# `np.concatenate([split.table["site"] for split in splits])`. Is a new *site* harder than a new *patient*?
 #
 # <details><summary>Answer</summary>
 #
-# Hardly, here. Logistic regression stays close to its blue dots, a little lower at site C, where it is no better with
-# patients dealt. The sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to lose.
-# At a real hospital that may differ.
+# Hardly, here. Three sites come out a little above the blue dots of the figure. Site C lies a little below, but it does so with
+# patients dealt, too. The sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to
+# lose. At a real hospital that may differ.
 #
 # </details>
 #
@@ -1002,8 +943,6 @@ check.exercise("04.3", auc_at_new_site)
 # - decided claims by differences within patients, and asked new patients before believing a pattern;
 # - took a bias field away, and with it part of the anatomy and of the tumour;
 # - drew and measured the leak: it made guessing look like knowledge, and the weaker model like the better one.
-#
-# The mechanisms are those of real data; the sizes are this simulation's. Nothing here is a medical device.
 #
 # **Next** [lesson 05](05_classical_baseline.ipynb) builds the honest opponent that every network has to beat: a classical model on
 # hand-made features.
