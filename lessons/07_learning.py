@@ -755,8 +755,9 @@ ledger.say("Network minus two weights, on the same patients: {difference} (95 % 
 # %% [markdown]
 # The **band** is where one more training, from another seed, should end (99 %, from ten seeds).
 #
-# The hand-made blur is hard to beat. We put into it what the network had to find out: a tumour is a bright blob some
-# pixels wide. These are the network's worst answers:
+# On these patients our network is behind the hand-made blur. The blur's AUC lies inside the band, so another training might
+# come level. We put into the blur what the network has to find out: a tumour is a bright blob some pixels wide. These are the
+# network's worst answers:
 
 # %% tags=["plumbing"]
 order = np.argsort(np.where(test.labels == 1, said, 1 - said))
@@ -768,8 +769,9 @@ plotting.show(fig, alt="Four test slices: the two tumours to which the network g
               "two slices without a tumour to which it gave the highest.")
 
 # %% [markdown]
-# The missed tumours are small or hardly brighter than tissue; the false alarms have bright spots close together, which
-# `simbrain` puts into patients with and without a tumour. And here is what the network looks for:
+# The first missed tumour is hardly brighter than its surroundings. The second is easy to see, though small and at the rim of
+# the brain: we cannot tell why it was missed. The false alarms have bright spots close together, which `simbrain` puts into
+# patients with and without a tumour. And here is what the network looks for:
 
 # %% tags=["plumbing"]
 filters = network.layers[0].get_weights()[0][:, :, 0]
@@ -787,8 +789,8 @@ plotting.show(fig, alt="The eight learnt 7 by 7 kernels, each with the weight of
 ledger.say("Of the 49 weights of the first kernel, {positive:.0%} are positive.", positive=np.mean(filters[..., ranked[0]] > 0))
 
 # %% [markdown]
-# Each title gives the weight of the kernel's largest output in the score; kernels that raise the score stand first. They are
-# rough, for they began as noise. Yet one of them has come near to a blur.
+# Each title gives the weight of the kernel's largest output in the score; kernels that raise the score stand first. All are
+# rough, for they began as noise. Yet the first has come near to a blur.
 #
 # ## A trap
 #
@@ -812,7 +814,7 @@ fig = plotting.image_grid(train_flair[pair], titles=["hospital A, no tumour", "h
 plotting.show(fig, alt="A slice from hospital A and a brighter one from hospital B.")
 
 # %% [markdown]
-# Seen alone, would either have surprised you? We train as before, but standardise with *one* mean and SD for all images: so
+# Seen alone, would either have surprised you? We train as before, but standardise with *one* mean and SD for all images, so that
 # brightness stays in.
 
 # %%
@@ -846,12 +848,12 @@ ledger.record("07/shortcut_validation_auc", aucs["brightness kept"][0].value, pa
 ledger.record("07/shortcut_test_auc", aucs["brightness kept"][1].value, parameters, limits=(0, 1), chance=0.5)
 ledger.record("07/says_the_hospital", agreement, parameters, limits=(0, 1), chance=0.5)
 difference = statistics.auc_test(test.labels, said, elsewhere, subjects=test.subjects).difference
-ledger.say("On {says_the_hospital:.0%} of the test slices the upper network says \"tumour\" for hospital B and \"none\" for A; the truth does so on "
-           "{chance:.0%}. The lower network is ahead by {difference} (95 % intervals, same patients).", difference=difference, chance=np.mean(test.labels == at_b))
+ledger.say("On {says_the_hospital:.0%} of the test slices the upper network says \"tumour\" for hospital B and \"none\" for A; the true labels do so on "
+           "{chance:.0%}. The lower network is ahead by {difference} (95 % interval, same patients).", difference=difference, chance=np.mean(test.labels == at_b))
 
 # %% [markdown]
 # The upper network is splendid in validation and poor on the test: it has learnt the hospital. The lower one is the network from
-# before. Compare the bands of `network_auc` and `shortcut_test_auc`: other seeds tell the same story. The validation patients could not show
+# before. The bands of `network_auc` and `shortcut_test_auc` do not overlap: other seeds tell the same story. The validation patients could not show
 # it: the same trap lies in them. Descent takes whatever lowers the loss soonest, and brightness is easier to find than a tumour.
 # This is **shortcut learning** ([Geirhos and others 2020](https://doi.org/10.1038/s42256-020-00257-z)). It has happened with pneumonia
 # ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)) and with COVID-19
