@@ -14,9 +14,8 @@
 # # 07 Learning
 #
 # Nobody writes down how a tumour looks. A network starts with random numbers, sees examples, and ends with numbers
-# that work. What happens in between? This lesson builds a network by hand, small enough to watch every step. Whoever
-# knows what training rewards can guess what a network will learn instead of medicine: at the end, ours finds the
-# hospital rather than the tumour.
+# that work. What happens in between? This lesson builds a network by hand, small enough to watch every step. And it shows
+# what training rewards: at the end, our network finds the hospital rather than the tumour.
 #
 # **You will**
 #
@@ -57,18 +56,18 @@ plotting.use_style()
 # ## One number per slice
 #
 # Our patients are virtual: `simbrain`, the simulation of lessons 00 to 06. Half of them have a tumour. We use the FLAIR
-# images, and draw test patients that no other lesson has seen.
+# images (channel 2), and draw test patients that no other lesson has seen.
 
 # %% tags=["nbval-check-output"]
 from medlib.datasets import simbrain
 
 data = simbrain.load_simbrain(n_subjects=n_subjects, slices_per_subject=2, image_size=64)
-test = simbrain.new_patients(seed=20307, n_subjects=120, slices_per_subject=2, image_size=64)
+test = simbrain.new_patients(seed=30307, n_subjects=120, slices_per_subject=2, image_size=64)
 print(len(data.train), "training,", len(data.validation), "validation,", len(test), "test slices")
 
 # %% [markdown]
 # Scanners differ in brightness. So we standardise the tissue of every slice: subtract its mean, divide by its standard
-# deviation (SD). The background outside the brain stays 0. (Why only the tissue? The end of the lesson tells.)
+# deviation (SD). The background stays 0. (Why only the tissue? The last section shows.)
 
 
 # %%
@@ -83,8 +82,8 @@ images, new_images = (standardise_tissue(split.images[..., 2]) for split in (dat
 labels = data.train.labels  # 1 is tumour, 0 is none
 
 # %% [markdown]
-# A tumour is often a bright blob in FLAIR. [Lesson 06](06_convolution.ipynb) has a kernel for blobs: the 5 x 5 blur. Its *largest*
-# output anywhere in the slice is our one number $x$. We centre it on the training slices and divide by their SD.
+# A tumour is often a bright blob in FLAIR. [Lesson 06](06_convolution.ipynb) found it with a blur, the mean of 5 x 5 pixels. The
+# *largest* output of this blur anywhere in the slice is our one number $x$. It is standardised too, over the training slices.
 
 # %%
 from scipy import ndimage
@@ -117,9 +116,8 @@ plotting.show(fig, alt="Two standardised FLAIR slices with the 5 by 5 window of 
               "right, with overlap between about -1 and 1.")
 
 # %% [markdown]
-# Blue square: where the blur is largest. Orange: the simulation's outline of the tumour. (Grey runs from -2, black, to 4 SD,
-# white.) Right: each dot is a training slice, moved up or down a little so that dots do not hide each other. Tumours lie further
-# right, but no single limit separates the two groups.
+# Blue square: where the blur is largest. Orange: the tumour, known from the simulation. Grey runs from -2 SD (black) to 4 SD
+# (white). Right: each dot is a training slice. Tumours lie further right, but no limit on $x$ separates the two groups.
 #
 # ## From score to probability
 #
@@ -140,19 +138,18 @@ def sigmoid(z):
 # Both weights stand in one array, `weights = [w, b]`: what training changes.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def probability(weights, x):
     """What the model says for the numbers x."""
     return sigmoid(weights[0] * x + weights[1])
 
 
-# %% tags=["nbval-check-output"]
 for weights in ([0, 0], [1, 0], [5, 0], [5, -5]):
     print(weights, probability(weights, np.array([-1, 0, 1, 2])).round(2))
 
 # %% [markdown]
-# Each row shows the model's answers for $x$ = -1, 0, 1 and 2. With $w = 0$ the slice does not count: always 1/2. A
-# larger $w$ makes the model surer; $b$ moves the place where it changes its mind.
+# Each row: the answers for $x$ = -1, 0, 1 and 2. With $w = 0$ the slice does not count: always 1/2. A larger $w$ makes the
+# model surer; $b$ moves the place where it changes its mind.
 #
 # ### More than two classes
 #
@@ -161,8 +158,8 @@ for weights in ([0, 0], [1, 0], [5, 0], [5, -5]):
 #
 # $$p_k = \frac{e^{z_k}}{\sum_{j=1}^{C} e^{z_j}}$$
 #
-# They are positive and add up to one. Adding the same number to all scores changes nothing, for it cancels. So we may
-# subtract the largest score first, and no exponential overflows.
+# They are positive and add up to one. A number added to all scores cancels. So we may subtract the largest score first, and
+# no exponential overflows.
 
 
 # %%
@@ -179,12 +176,12 @@ def softmax(z):
 # %% tags=["nbval-check-output"]
 for z in (-2.0, 0.0, 3.0):
     two, one = softmax(np.array([0, z])), softmax(np.array([z]))
-    print(f"z = {z:4.1f}   sigmoid {sigmoid(z):.3f}", "  softmax over (0, z):", two.round(3), "  over z:", one)
+    print(f"z {z:4.1f}  sigmoid {sigmoid(z):.3f}  softmax (0, z)", two.round(3), " (z)", one)
 
 # %% [markdown]
-# **Sigmoid is softmax over the scores 0 and $z$**: divide $e^z / (e^0 + e^z)$ by $e^z$. So for two classes one score is
-# enough. Softmax over one score is $e^z / e^z = 1$, whatever the image: a defect that we shall meet in
-# [lesson 08](08_first_cnn.ipynb).
+# **Sigmoid is softmax over the scores 0 and $z$**: divide the numerator and denominator of $e^z / (e^0 + e^z)$ by $e^z$. So for
+# two classes one score is enough, with sigmoid. Softmax over one score is $e^z / e^z = 1$, whatever the image: a mistake
+# that we shall meet in [lesson 08](08_first_cnn.ipynb).
 #
 # ## How wrong is a probability?
 #
@@ -193,7 +190,9 @@ for z in (-2.0, 0.0, 3.0):
 #
 # $$L = -\log p_\mathrm{true} = -y \log p - (1 - y) \log (1 - p),$$
 #
-# averaged over the slices. ($\log$ is the natural logarithm.)
+# averaged over the slices. With $C$ classes it is $L = -\sum_k y_k \log p_k$, where $y_k$ is 1 for the true class and 0 for the
+# others: again $-\log p_\mathrm{true}$. Keras calls the two `binary_crossentropy` and `categorical_crossentropy`. ($\log$ is the
+# natural logarithm.)
 
 
 # %%
@@ -214,18 +213,19 @@ for p in (0.99, 0.9, 0.5, 0.1, 0.01):
     print(f"probability given to the truth {p:4.2f}   loss {-np.log(p):.3f}")
 
 # %% [markdown]
-# Being sure and wrong is expensive. And remember one number: saying 1/2 costs $\log 2 = 0.693$. With $C$ classes,
-# knowing nothing costs $\log C$. A loss above that is worse than an honest "I do not know".
+# Being sure and wrong is expensive. Remember one number: saying 1/2 costs $\log 2 = 0.693$. (With $C$ classes, $1/C$ for each
+# costs $\log C$.) A loss above that is worse than an honest "I do not know".
 #
 # ## The gradient
 #
 # Which way should $w$ and $b$ move? The **gradient** holds the derivatives of $L$, one for each weight. The chain rule
 # goes backwards from the loss to the weights. For one slice:
 #
-# $$\frac{\partial L}{\partial p} = \frac{p - y}{p\,(1 - p)}, \qquad \frac{\partial p}{\partial z} = p\,(1 - p)
-# \qquad\Rightarrow\qquad \boxed{\frac{\partial L}{\partial z} = p - y}$$
+# $$\frac{\partial L}{\partial p} = \frac{p - y}{p\,(1 - p)}, \qquad \frac{\partial p}{\partial z} = p\,(1 - p)$$
 #
-# What is left is the error itself: what was said minus what is true. Since $z = wx + b$, one more step gives
+# $$\frac{\partial L}{\partial z} = \frac{\partial L}{\partial p}\,\frac{\partial p}{\partial z} = p - y$$
+#
+# What is left is the error: what was said minus what is true. Since $z = wx + b$, one more step gives
 #
 # $$\frac{\partial L}{\partial w} = (p - y)\,x, \qquad \frac{\partial L}{\partial b} = p - y .$$
 
@@ -238,8 +238,8 @@ def gradient(weights):
 
 
 # %% [markdown]
-# A derivation can be wrong. The check needs no theory: change a number $\theta$ a little, up and down, and see what
-# the loss does. This is a **finite difference**:
+# A derivation can be wrong. To check it, change one number $\theta$ a little, up and down, and see what the loss does. This is
+# a **finite difference**:
 #
 # $$\frac{\partial L}{\partial \theta} \approx \frac{L(\theta + \varepsilon) - L(\theta - \varepsilon)}{2\varepsilon}$$
 
@@ -263,17 +263,16 @@ print("by differences:", differences(loss, start).round(6))
 # %% [markdown]
 # <details><summary>Aside: why not the squared error?</summary>
 #
-# With $L = \frac{1}{2}(p - y)^2$ the factor $p\,(1 - p)$ does not cancel, and the gradient is $(p - y)\,p\,(1 - p)$. Where the
-# model is sure and wrong, $p\,(1 - p)$ is almost zero: it would hardly learn from its worst mistakes.
+# With $L = \frac{1}{2}(p - y)^2$ nothing cancels: the gradient is $(p - y)\,p\,(1 - p)$, almost zero where the model is sure
+# and wrong. It would hardly learn from its worst mistakes.
 #
 # </details>
 #
-# For softmax the same cancellation gives $\partial L / \partial z_k = p_k - y_k$, where $y_k$ is 1 for the true class
-# and 0 for the others ([Bishop 2006](https://www.microsoft.com/en-us/research/publication/pattern-recognition-machine-learning/),
-# section 4.3.4). It is your turn to write it.
+# For softmax the same cancellation gives $\partial L / \partial z_k = p_k - y_k$
+# ([Bishop 2006](https://www.microsoft.com/en-us/research/publication/pattern-recognition-machine-learning/), section 4.3.4).
 #
 # **Exercise 07.1: the gradient of softmax.** Given `scores`, shape (n, classes), and `truth`, the n true classes
-# as integers, return the gradient of the *mean* cross-entropy over the n rows with respect to the scores, shape (n, classes).
+# as integers, return the gradient of the *mean* cross-entropy over the rows with respect to the scores.
 # ([solution](solutions/07_learning.ipynb))
 #
 # > **Hint** `np.eye(classes)[truth]` has a 1 at the true class of each row. Each row contributes $1/n$ to the mean.
@@ -296,7 +295,7 @@ check.exercise("07.1", softmax_gradient)
 # %% [markdown]
 # ## Downhill
 #
-# **Gradient descent** repeats one line: take a step against the gradient. The **learning rate** $\eta$ sets its length.
+# **Gradient descent** repeats one step, against the gradient. The **learning rate** $\eta$ sets its length.
 #
 # $$(w, b) \leftarrow (w, b) - \eta \left( \frac{\partial L}{\partial w}, \frac{\partial L}{\partial b} \right)$$
 
@@ -313,8 +312,8 @@ def descend(weights, rate, steps):
 path = descend(start, rate=1.0, steps=40)
 
 # %% [markdown]
-# Two weights can be drawn on paper. Left: every point is a model; its height, the loss, is drawn as contour lines. We
-# start at a bad one. Inside the line 0.693 a model does better than always saying 1/2. Right: the same model, as the probability it gives to each $x$.
+# Two weights can be drawn on paper. Left: every point is a model, and the contour lines show its loss. Inside the line 0.693
+# a model does better than always saying 1/2. We start at a bad one. Right: the probability that the model gives to each $x$.
 
 # %% tags=["plumbing"]
 grid_w, grid_b = np.meshgrid(np.linspace(-3.5, 6, 70), np.linspace(-4, 4, 60))
@@ -326,7 +325,7 @@ def draw_surface(ax):
     """Contours of the loss, equal steps of its logarithm."""
     ax.contourf(grid_w, grid_b, np.log(heights), levels=14, cmap="Blues", alpha=0.6)
     lines = ax.contour(grid_w, grid_b, heights, levels=[0.4, 0.5, 0.693, 1, 1.5, 2.5, 4], colors="0.35", linewidths=0.8)
-    ax.clabel(lines, fontsize=9)
+    ax.clabel(lines, fontsize=9, fmt="%g")
     ax.set(xlabel="weight w", ylabel="bias b", xlim=(-3.5, 6), ylim=(-4, 4))
     ax.set_aspect("equal")
     ax.grid(False)
@@ -354,9 +353,8 @@ plotting.show_animation(frames_of_descent(), milliseconds=350, alt="Left: contou
                         "sigmoid over the training slices starts upside down, flattens and becomes a rising S.")
 
 # %% [markdown]
-# The dot crosses the contours at right angles: the gradient points straight uphill. Steps are long where the surface is
-# steep. Near the bottom they shrink by themselves, because the gradient does. The first model had the S upside down;
-# nobody told it to turn, the slices did.
+# Each step leaves its contour line at a right angle: the gradient points straight uphill, and we go the other way. Near the
+# bottom the steps shrink by themselves, because the gradient does. The S began upside down; the slices turned it.
 #
 # ### The learning rate
 #
@@ -379,9 +377,9 @@ plotting.show(fig, alt="Paths of 40 steps on the loss surface. Rate 0.03 has har
               "bottom. Rate 40 jumps from side to side and out of the picture.")
 
 # %% [markdown]
-# The losses are those before the first step and after 5, 10, 20 and 40. Too small: on the way, but far from the bottom. Too large: each step overshoots the valley and lands on the other slope, sometimes higher up.
-# In real trainings there are thousands of weights and no picture, but the curve of the loss shows the same: it crawls,
-# it falls, or it jumps.
+# (Losses after 0, 5, 10, 20 and 40 steps.) Too small: far from the bottom. Too large: steps overshoot the valley and land on
+# the other slope, some of them higher up. With thousands of weights there is no such picture, but the
+# curve of the loss shows the same: it crawls, it falls, or it jumps.
 
 # %% tags=["plumbing"]
 def draw_path(exponent):
@@ -397,10 +395,10 @@ def draw_path(exponent):
 _ = ipywidgets.interact(draw_path, exponent=ipywidgets.FloatSlider(value=0, min=-2, max=2, step=0.25, description="log10 rate"))
 
 # %% [markdown]
-# **Exercise 07.2: momentum.** A heavy ball keeps its velocity $v$, which starts at zero. Each step does
-# $v \leftarrow m v - \eta g$ first, with $g$ the gradient where the ball is, and then moves it: $\theta \leftarrow \theta + v$.
-# Write the function; it returns the last $\theta$. Then train with it: compare
-# `loss(descend_with_momentum(gradient, start, 0.03, m, 40))` for $m$ = 0 and 0.9.
+# **Exercise 07.2: momentum.** A heavy ball keeps part of its velocity $v$, which starts at zero. With $g$ the gradient where
+# the ball is, each step first does $v \leftarrow m v - \eta g$, then $\theta \leftarrow \theta + v$. Write the function; it
+# returns the last $\theta$. Then train with it: which ends lower,
+# `loss(descend_with_momentum(gradient, start, 0.03, m, 40))` with `m` = 0 or with 0.9?
 # ([solution](solutions/07_learning.ipynb))
 #
 # > **Hint** Take `descend` as a model. `gradient` is a function: call it at the present place.
@@ -430,46 +428,52 @@ check.exercise("07.2", descend_with_momentum)
 # ## Back through a convolution
 #
 # We chose the blur by hand. Could its 25 weights be learnt as well? Then the gradient must pass through the convolution.
-# **Back-propagation** ([Rumelhart and others 1986](https://doi.org/10.1038/323533a0)) is the chain rule, done from the
-# loss backwards: each operation receives the gradient of its output and hands on the gradient of its input.
+# **Back-propagation** ([Rumelhart and others 1986](https://doi.org/10.1038/323533a0)) is the chain rule from the loss
+# backwards: each operation receives the gradient of its output and hands on the gradient of its input.
 
 # %% tags=["plumbing"]
-fig, ax = plt.subplots(figsize=(8, 1.6))
-boxes = ["image\n$X$", "convolution\n$W, b$", "ReLU,\nlargest", "score\n$w, b$", "sigmoid\n ", "loss\n$L$"]
-arrows = [("", ""), ("$Z$", "$G$"), ("$x$", ""), ("$z$", "$p - y$"), ("$p$", "")]
-for place, text in enumerate(boxes):
-    style = {"fc": "#DCEBF7", "ec": plotting.BLUE} if "w" in text.lower() else {"fc": "white", "ec": plotting.GREY}
-    ax.text(1.5 * place, 0, text, ha="center", va="center", fontsize=11, bbox={"boxstyle": "round,pad=0.4", **style})
-for place, (forward, backward) in enumerate(arrows):
-    ends = (1.5 * place + 0.58, 1.5 * place + 0.9)
-    ax.annotate("", (ends[1], 0.25), (ends[0], 0.25), arrowprops={"arrowstyle": "->", "lw": 1.8})
-    ax.annotate("", (ends[0], -0.25), (ends[1], -0.25), arrowprops={"arrowstyle": "->", "lw": 1.8, "color": plotting.VERMILION})
-    ax.text(1.5 * place + 0.74, 0.42, forward, ha="center", va="bottom", fontsize=12)
-    ax.text(1.5 * place + 0.74, -0.42, backward, ha="center", va="top", fontsize=12, color=plotting.VERMILION)
-ax.set(xlim=(-0.5, 8), ylim=(-1, 1))
+fig, ax = plt.subplots(figsize=(6.4, 1.3))
+boxes = {"image\n$X$": 1.2, "convolution\n$W, b$": 2.1, "ReLU,\nlargest": 1.35, "score\n$w, b$": 1.1, "sigmoid\n ": 1.45, "loss\n$L$": 0.9}
+arrows = [("", ""), ("$Z$", "$G$"), ("$x$", ""), ("$z$", "$p - y$"), ("$p$", ""), None]
+edge = 0
+for (text, width), labelled in zip(boxes.items(), arrows, strict=True):
+    style = {"fc": "#DCEBF7", "ec": plotting.BLUE} if "$W" in text or "$w" in text else {"fc": "white", "ec": plotting.GREY}
+    ax.add_patch(plt.Rectangle((edge, -0.6), width, 1.2, lw=1.2, **style))
+    ax.text(edge + width / 2, 0, text, ha="center", va="center", fontsize=12)
+    edge += width + 0.75
+    for way, label in zip((1, -1), labelled or (), strict=False):
+        colour = plotting.BLACK if way == 1 else plotting.VERMILION
+        ends = (edge - 0.7, edge - 0.05)[::way]
+        ax.annotate("", (ends[1], 0.25 * way), (ends[0], 0.25 * way), arrowprops={"arrowstyle": "->", "lw": 1.8, "color": colour})
+        ax.text(edge - 0.37, 0.85 * way, label, ha="center", va="center", fontsize=13, color=colour)
+ax.set(xlim=(-0.1, edge - 0.6), ylim=(-1.1, 1.1))
 ax.set_axis_off()
 plotting.show(fig, alt="A chain of boxes: image X, convolution with weights W and b, ReLU and largest, score with weights w and b, "
               "sigmoid, loss. Black arrows lead forwards from image to loss, red ones backwards from loss to image. "
               "The gradient at the score is p minus y, the one at the output Z of the convolution is called G.")
 
 # %% [markdown]
-# Black: the forward pass, with what is handed on. Red: the gradients on their way back. Blue boxes hold weights; each has its own bias $b$. Write the convolution of
-# lesson 06 with capital letters, since these are arrays:
+# Black: what is handed on, the forward pass. Red: the gradients on their way back. Blue boxes hold weights; each has its own
+# bias $b$. **ReLU**, the rectified linear unit, replaces negative numbers by 0: $\mathrm{ReLU}(Z) = \max(0, Z)$. Without it two
+# convolutions in a row would be no more than one. On the way back it lets the gradient pass where $Z > 0$, and stops it elsewhere.
+#
+# The convolution of lesson 06, with capital letters for arrays:
 #
 # $$Z_{ij} = b + \sum_{u,v} X_{i+u,\,j+v}\, W_{uv}$$
 #
-# The layers behind hand us $G_{ij} = \partial L / \partial Z_{ij}$. Every number collects from all places where it took part:
+# ReLU hands us $G_{ij} = \partial L / \partial Z_{ij}$. Every number collects from all outputs in which it took part:
 #
 # $$\frac{\partial L}{\partial W_{uv}} = \sum_{i,j} G_{ij}\, X_{i+u,\,j+v}, \qquad
-# \frac{\partial L}{\partial X_{pq}} = \sum_{u,v} G_{p-u,\,q-v}\, W_{uv}, \qquad
-# \frac{\partial L}{\partial b} = \sum_{i,j} G_{ij} .$$
+# \frac{\partial L}{\partial b} = \sum_{i,j} G_{ij},$$
 #
-# Terms outside the arrays count as zero. The weight $W_{02}$ below was laid on the nine framed pixels, one for each output.
+# $$\frac{\partial L}{\partial X_{rs}} = \sum_{u,v} G_{r-u,\,s-v}\, W_{uv} .$$
+#
+# (Terms outside the arrays count as zero.) Below, the weight $W_{02}$ met the nine framed pixels, one for each output.
 
 # %% tags=["plumbing"]
 def number_table(ax, values, title, frame=(0, 0, 0, 0)):
     """A small table of numbers on its colours."""
-    ax.imshow(values, cmap="PuOr_r", vmin=-9, vmax=9)
+    ax.imshow(values, cmap="PuOr_r", vmin=-14, vmax=14)
     for (i, j), value in np.ndenumerate(values):
         ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=12)
     ax.add_patch(plt.Rectangle(frame[:2], *frame[2:], fill=False, ec="black", lw=3))
@@ -478,19 +482,19 @@ def number_table(ax, values, title, frame=(0, 0, 0, 0)):
 
 
 tables = np.random.default_rng(3)
-image_numbers, upstream = tables.integers(-2, 3, (5, 5)), tables.integers(-2, 3, (3, 3))
-products = image_numbers[0:3, 2:5] * upstream
+image_numbers, table_G = tables.integers(-2, 3, (5, 5)), tables.integers(-2, 3, (3, 3))
+products = image_numbers[0:3, 2:5] * table_G
 fig, axes = plt.subplots(1, 4, figsize=(8, 2.6), width_ratios=(5, 3, 3, 3))
 number_table(axes[0], image_numbers, "image X", frame=(1.5, -0.5, 3, 3))
-number_table(axes[1], upstream, "G")
+number_table(axes[1], table_G, "G")
 number_table(axes[2], products, f"products: sum {products.sum()}")
-number_table(axes[3], ndimage.correlate(image_numbers, upstream)[1:-1, 1:-1], "∂L/∂W", frame=(1.5, -0.5, 1, 1))
+number_table(axes[3], ndimage.correlate(image_numbers, table_G)[1:-1, 1:-1], "∂L/∂W", frame=(1.5, -0.5, 1, 1))
 plotting.show(fig, alt="A 5 by 5 image with the upper right 3 by 3 window framed, the 3 by 3 gradient G, their nine products, "
               "and the 3 by 3 gradient of the kernel, whose upper right number is the sum of the products.")
 
 # %% [markdown]
-# So the gradient of the kernel is again a convolution in the sense of lesson 06: $G$ slides over the image. For the
-# gradient of the image the indices run backwards, which is the mathematicians' convolution. SciPy has both.
+# So the gradient of the kernel is again a convolution as in lesson 06: $G$ slides over the image. For the gradient of the image
+# the indices run backwards: this is the mathematicians' convolution. SciPy has both.
 
 # %%
 from scipy.signal import convolve2d, correlate2d
@@ -502,7 +506,7 @@ def convolution_gradients(X, W, G):
 
 
 # %% [markdown]
-# We check it twice, with a loss whose $G$ is easy: $L = \sum \sin Z$, so $G = \cos Z$. First by finite differences.
+# We check it twice, with a loss whose $G$ is easy: $L = \sum \sin Z$, so $G = \cos Z$. First by finite differences:
 
 # %%
 rng = np.random.default_rng(7)
@@ -514,19 +518,16 @@ def output(X, W, b):
 
 
 by_hand = convolution_gradients(X, W, G=np.cos(output(X, W, b)))
-
-# %% tags=["nbval-check-output"]
 by_differences = (
     differences(lambda X: np.sin(output(X, W, b)).sum(), X),
     differences(lambda W: np.sin(output(X, W, b)).sum(), W),
     differences(lambda b: np.sin(output(X, W, b)).sum(), np.array(b)),
 )
-for name, ours, theirs in zip(("image", "kernel", "bias"), by_hand, by_differences, strict=True):
-    print(name, "equal to 1e-5:", np.allclose(ours, theirs, rtol=0, atol=1e-5))
 
 # %% [markdown]
-# Second by TensorFlow, the library under Keras. Its [`GradientTape`](https://www.tensorflow.org/guide/autodiff) records
-# every operation and plays the chain rule backwards: **automatic differentiation**. (`None` adds the axes for images and channels.)
+# Secondly by TensorFlow, the library under Keras. Its [`GradientTape`](https://www.tensorflow.org/guide/autodiff) records
+# every operation and then applies the chain rule backwards: **automatic differentiation**. (`None` adds the axes for images and
+# channels.)
 
 # %% tags=["nbval-check-output"]
 import tensorflow as tf
@@ -538,16 +539,17 @@ with tf.GradientTape() as tape:
     Z = tf.nn.conv2d(tensors[0], tensors[1], strides=1, padding="VALID") + tensors[2]
     total = tf.reduce_sum(tf.sin(Z))
 by_tape = tape.gradient(total, tensors)
-for name, ours, theirs in zip(("image", "kernel", "bias"), by_hand, by_tape, strict=True):
-    print(name, "equal to 1e-5:", np.allclose(ours, np.squeeze(theirs), rtol=0, atol=1e-5))
+results = zip(("image", "kernel", "bias"), by_hand, by_differences, by_tape, strict=True)
+for name, ours, *others in results:
+    print(name, [np.allclose(ours, np.squeeze(other), rtol=0, atol=1e-5) for other in others])
 
 # %% [markdown]
-# Three ways, one result. From here on the tape may do the work; we know what it does.
+# Three ways, one result, to 0.00001. From here on TensorFlow may do the work; we know what it does.
 #
 # ### A kernel learnt
 #
-# Now a kernel is learnt from an example. Somebody filtered a slice $X$ with a secret 5 x 5 kernel, and gives us the slice
-# and the result $T$. We begin with noise. The loss is the mean of $(Z - T)^2$, so $G = 2\,(Z - T) / N$ with $N$ outputs.
+# Somebody filtered a slice $X$ with a secret 5 x 5 kernel, and gives us the slice and the
+# result $T$. We begin with noise. The loss is the mean of $(Z - T)^2$, so $G = 2\,(Z - T) / N$ with $N$ outputs.
 
 # %%
 secret = np.pad([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], 1) / 4  # right minus left, of lesson 06
@@ -586,14 +588,12 @@ def frames_of_kernel():
         yield fig
 
 
-# %% tags=["plumbing"]
 plotting.show_animation(frames_of_kernel(), milliseconds=350, alt="A 5 by 5 kernel begins as noise and becomes, in 400 steps, the secret one: a negative left "
                         "column, a positive right one, zeros around. Below, its output becomes the wanted picture of vertical edges "
                         "much earlier than the kernel is right.")
 
 # %% [markdown]
-# Purple is negative, orange positive, from -0.6 to 0.6; outputs from -3 (black) to 3 (white). Nobody told the program
-# what an edge is. It even finds the zeros around.
+# (Weights from -0.6, purple, to 0.6, orange; outputs from -3, black, to 3, white.) Nobody told the program what an edge is.
 #
 # > **Predict** Now it learns from a *blurred* slice and its filtered version. Will 400 steps find the same kernel?
 
@@ -606,30 +606,30 @@ for name, image in (("sharp", images[example]), ("blurred", blurred)):
     print(f"{name:8s} slice: {gone:.1%} of the loss gone, kernel off by {off:.0%}")
 
 # %% [markdown]
-# From the blurred slice the loss falls nearly as far, and the kernel is still wrong. Neighbouring pixels are so alike there that
-# it hardly matters which of them gets the weight. Keep this: **a small loss on the examples does not prove that the right thing was
-# learnt.** More and other examples can show it.
+# ("Off by": the distance from the secret kernel, relative to its length.) With the blurred slice the loss falls nearly as far,
+# and the kernel is still wrong. Neighbouring pixels are so alike there that it hardly matters which of them gets the weight.
+# Keep this: **a small loss on the examples does not prove that the right thing was learnt.**
 #
-# **Exercise 07.3: back through max pooling.** The network below keeps the largest output of each kernel. Its relative, max
-# pooling, keeps the largest of each 2 x 2 block of `x`, shape (n, height, width, channels) with even sides. Given the
-# gradient at its output, shape (n, height / 2, width / 2, channels), return the gradient with respect to `x`. No two
+# **Exercise 07.3: back through max pooling.** "Largest" in our chain takes the largest output of the whole slice. **Max pooling** takes
+# the largest of each 2 x 2 block of `maps`, shape (n, height, width, channels) with even sides. Given the gradient at its output,
+# `upstream`, shape (n, height / 2, width / 2, channels), return the gradient with respect to `maps`. No two
 # numbers of a block are equal. ([solution](solutions/07_learning.ipynb))
 #
 # > **Hint** If a number is not the largest of its block and changes a little, does the output change?
-# > `x.reshape(n, height // 2, 2, width // 2, 2, channels)` cuts into blocks; `max(axis=(2, 4), keepdims=True)` keeps the axes.
+# > `maps.reshape(n, height // 2, 2, width // 2, 2, channels)` cuts into blocks; `max(axis=(2, 4), keepdims=True)` keeps the axes.
 
 
 # %% tags=["exercise"]
-def max_pool_gradient(x, gradient):
+def max_pool_gradient(maps, upstream):
     return ...  # your code here
 
 
 # %% tags=["solution"]
-def max_pool_gradient(x, gradient):
-    n, height, width, channels = x.shape
-    blocks = x.reshape(n, height // 2, 2, width // 2, 2, channels)
+def max_pool_gradient(maps, upstream):
+    n, height, width, channels = maps.shape
+    blocks = maps.reshape(n, height // 2, 2, width // 2, 2, channels)
     is_largest = blocks == blocks.max(axis=(2, 4), keepdims=True)
-    return (is_largest * gradient[:, :, None, :, None]).reshape(x.shape)
+    return (is_largest * upstream[:, :, None, :, None]).reshape(maps.shape)
 
 
 # %%
@@ -638,8 +638,8 @@ check.exercise("07.3", max_pool_gradient)
 # %% [markdown]
 # ## Many weights, few patients
 #
-# Why all this trouble with kernels? The model could take every pixel: $z = \sum_i w_i x_i + b$ with 4,096 pixels $x_i$, and the
-# gradient is still $(p - y)\,x_i$. We train it from zeros, and measure the loss on the validation patients too, from
+# Why this trouble with kernels? The model could take every pixel: $z = \sum_i w_i x_i + b$ with 4,096 pixels $x_i$; the
+# gradient is still $(p - y)\,x_i$. We train it from zeros, and also measure the loss on the validation patients, from
 # whom it does not learn.
 #
 # > **Predict** How will the two curves of the loss, training and validation, run?
@@ -667,18 +667,17 @@ plotting.show(fig, alt="Loss of the model with one weight per pixel over 200 ste
               "validation rises from the first step on, from 0.69 to about 0.9.")
 
 # %% [markdown]
-# The training loss falls towards zero, and the validation loss rises from the first step. At the end the model is worse on new patients than one
-# that always says 1/2. With twelve times as many weights as slices it can learn each slice by heart.
+# The training loss falls towards zero, and the validation loss rises from the first step. At the end the model is worse on
+# these patients than always saying 1/2. With twelve times as many weights as slices it can learn each slice by heart.
 #
-# Two terms that are often confused. A **generalisation gap** is the distance between the two curves; nearly every model has one.
+# Two terms are often confused. A **generalisation gap** is the distance between the two curves; nearly every model has one.
 # **Overfitting** is validation getting *worse* while training gets better. Here we see both.
 #
 # ## A network that learns its kernels
 #
-# A network needs fewer weights if it uses each at every place. So let it learn the
-# kernel instead of the pixels: eight kernels of 7 x 7, ReLU, the largest output of each (**global max pooling**), one score, sigmoid. It is
-# our two-weight model with eight learnt kernels instead of one blur. To save time each kernel moves in steps of two
-# pixels.
+# A network needs fewer weights if it uses each at every place. So it is our chain that we train, with eight learnt kernels of
+# 7 x 7 instead of one blur: ReLU, the largest output of each (**global max pooling**), one score, sigmoid. To save time the
+# kernels move in steps of two pixels (`strides=2`). `he_normal` fills them with random numbers of a suitable size (lesson 15).
 
 # %%
 def small_network():
@@ -693,16 +692,16 @@ def small_network():
 
 
 # %% [markdown]
-# Keras computes the gradient of 32 slices at a time, a **batch**; a pass over all training slices is an **epoch**. `Adam`
-# is gradient descent with momentum and a step length for each weight ([Kingma and Ba 2015](https://arxiv.org/abs/1412.6980);
-# lesson 15). The learning rate falls to zero, so that the last steps settle.
+# Each step uses the gradient of 32 slices, a **batch**; a pass over all training slices is an **epoch**. `Adam` is gradient
+# descent with momentum and a step length for each weight ([Kingma and Ba 2015](https://arxiv.org/abs/1412.6980); lesson 15).
+# `CosineDecay` lets the learning rate fall to zero, so that the last steps settle.
 
 
 # %%
 def trained(images, validation_images):
     """A network trained on these images, and its losses after each epoch."""
     training.set_seed(seed)
-    network, steps = small_network(), epochs * -(-len(images) // 32)
+    network, steps = small_network(), epochs * int(np.ceil(len(images) / 32))
     rate = keras.optimizers.schedules.CosineDecay(0.01, steps)
     network.compile(keras.optimizers.Adam(rate), loss="binary_crossentropy")
     unseen = (validation_images, data.validation.labels)
@@ -710,7 +709,6 @@ def trained(images, validation_images):
     return network, network.fit(images, labels, **options).history
 
 
-# %%
 network, history = trained(images, validation_images)
 
 # %% tags=["plumbing"]
@@ -727,12 +725,11 @@ ledger.say("The network has {n} weights. In the last epoch its loss is {train:.2
            unseen=history["val_loss"][-1], best=min(history["val_loss"]))
 
 # %% [markdown]
-# Both curves fall far below "always 1/2". Validation ends above training: a generalisation gap. Its lowest and its last value lie
-# close together: nothing like the rise before.
+# Both curves fall far below "always 1/2". Validation ends above training, a generalisation gap. But it does not rise as before.
 #
-# Is it any good? We ask the test patients, and put our two-weight model beside it. The AUC
-# ([lesson 05](05_classical_baseline.ipynb)) is the probability that a slice with a tumour gets a higher score than one without. The brackets
-# are 95 % intervals over patients. (For the two-weight model the order of the slices is that of $x$, so its weights do not matter here.)
+# Is it any good? We ask the test patients, with our two-weight model beside it. The AUC
+# ([lesson 05](05_classical_baseline.ipynb)) is the probability that a slice with a tumour gets a higher score than one without;
+# the brackets are 95 % intervals over patients. (The two-weight model orders the slices as the blur does.)
 
 # %%
 from medlib.evaluation import statistics
@@ -756,23 +753,25 @@ difference = statistics.auc_test(test.labels, said, answers["two weights, blur b
 ledger.say("Network minus two weights, on the same patients: {difference} (95 % interval).", difference=difference)
 
 # %% [markdown]
-# The line `07/network_auc` also gives a **band**: where one more training, from another seed, should end (99 %, from ten seeds).
+# The **band** is where one more training, from another seed, should end (99 %, from ten seeds).
 #
-# The hand-made blur is hard to beat. Whoever knows that a tumour is a bright blob some pixels wide has put into it what the
-# network had to find out. These are the network's worst answers:
+# On these patients our network is behind the hand-made blur. The blur's AUC lies inside the band, so another training might
+# come level. We put into the blur what the network has to find out: a tumour is a bright blob some pixels wide. These are the
+# network's worst answers:
 
 # %% tags=["plumbing"]
 order = np.argsort(np.where(test.labels == 1, said, 1 - said))
 worst = [row for kind in (1, 0) for row in order[test.labels[order] == kind][:2]]
-fig = plotting.image_grid(new_images[worst], titles=[f"{('no tumour', 'tumour')[test.labels[row]]}: p = {said[row]:.2f}" for row in worst], window=(-2, 4))
+fig = plotting.image_grid(new_images[worst], titles=[f"{('no tumour', 'tumour')[test.labels[row]]}: p = {said[row]:.2f}" for row in worst], window=(-2, 4), columns=2)
 for ax, row in zip(fig.axes, worst, strict=True):
     plotting.outline(ax, test.masks[row])
 plotting.show(fig, alt="Four test slices: the two tumours to which the network gave the lowest probability, outlined, and the "
               "two slices without a tumour to which it gave the highest.")
 
 # %% [markdown]
-# The missed tumours are small or hardly brighter than tissue; the false alarms have bright spots close together, which
-# `simbrain` puts into patients with and without a tumour. And here is what the network looks for:
+# The first missed tumour is hardly brighter than its surroundings. The second is easy to see, though small and at the rim of
+# the brain: we cannot tell why it was missed. The false alarms have bright spots close together, which `simbrain` puts into
+# patients with and without a tumour. And here is what the network looks for:
 
 # %% tags=["plumbing"]
 filters = network.layers[0].get_weights()[0][:, :, 0]
@@ -790,12 +789,12 @@ plotting.show(fig, alt="The eight learnt 7 by 7 kernels, each with the weight of
 ledger.say("Of the 49 weights of the first kernel, {positive:.0%} are positive.", positive=np.mean(filters[..., ranked[0]] > 0))
 
 # %% [markdown]
-# Each title gives the weight with which the kernel's largest output counts in the score. The kernels are rough, for they began as
-# noise. Yet among those that raise the score (they stand first) one has come near to a blur, and nobody told it so.
+# Each title gives the weight of the kernel's largest output in the score; kernels that raise the score stand first. All are
+# rough, for they began as noise. Yet the first has come near to a blur.
 #
-# ## What descent takes
+# ## A trap
 #
-# Now a trap, planted by us. Suppose that all training patients with a tumour were scanned in hospital B, which treats
+# Suppose that all training and validation patients with a tumour were scanned in hospital B, which treats
 # tumours, and all others in hospital A. B's scanner makes tissue brighter, by 0.15 of the grey scale.
 
 # %%
@@ -815,20 +814,21 @@ fig = plotting.image_grid(train_flair[pair], titles=["hospital A, no tumour", "h
 plotting.show(fig, alt="A slice from hospital A and a brighter one from hospital B.")
 
 # %% [markdown]
-# Would you have noticed? Only side by side. We train as before, but standardise with *one* mean and SD for all images, so that brightness stays in.
+# Seen alone, would either have surprised you? We train as before, but standardise with *one* mean and SD for all images, so that
+# brightness stays in.
 
 # %%
 mean, sd = train_flair.mean(), train_flair.std()
 biased, _ = trained((train_flair - mean) / sd, (validation_flair - mean) / sd)
 
 # %% [markdown]
-# The test patients went to either hospital by lot: there, the hospital says nothing about the tumour.
+# The test patients go to either hospital by lot: there, the hospital says nothing about the tumour.
 #
 # > **Predict** What will this network's AUC be on the validation patients, and on the test patients?
 
 # %%
 patients, patient = np.unique(test.subjects, return_inverse=True)
-at_b = (np.random.default_rng(20307).permutation(len(patients)) % 2)[patient]
+at_b = (np.random.default_rng(30307).permutation(len(patients)) % 2)[patient]
 seen_like = biased.predict((validation_flair - mean) / sd, verbose=0).ravel()
 elsewhere = biased.predict((scanned(test, at_b) - mean) / sd, verbose=0).ravel()
 
@@ -840,28 +840,29 @@ rows = {
 }
 aucs = {name: [auc(*pair) for pair in pairs] for name, pairs in rows.items()}
 agreement = np.mean((elsewhere > 0.5) == at_b)
-pd.DataFrame(aucs, index=["validation AUC [95 %]", "test AUC [95 %]"]).T
+columns = [f"{name} AUC, {len(np.unique(split.subjects))} patients" for name, split in (("validation", data.validation), ("test", test))]
+from IPython.display import display
 
-# %% tags=["plumbing"]
+display(pd.DataFrame(aucs, index=columns).T)
 ledger.record("07/shortcut_validation_auc", aucs["brightness kept"][0].value, parameters, limits=(0, 1), chance=0.5)
 ledger.record("07/shortcut_test_auc", aucs["brightness kept"][1].value, parameters, limits=(0, 1), chance=0.5)
 ledger.record("07/says_the_hospital", agreement, parameters, limits=(0, 1), chance=0.5)
 difference = statistics.auc_test(test.labels, said, elsewhere, subjects=test.subjects).difference
-ledger.say("Of the upper network's answers on the test slices, {says_the_hospital:.0%} are simply \"tumour\" for hospital B and \"none\" for A. "
-           "The lower network is ahead of it by {difference} (95 % interval, same patients).", difference=difference)
+ledger.say("On {says_the_hospital:.0%} of the test slices the upper network says \"tumour\" for hospital B and \"none\" for A; the true labels do so on "
+           "{chance:.0%}. The lower network is ahead by {difference} (95 % interval, same patients).", difference=difference, chance=np.mean(test.labels == at_b))
 
 # %% [markdown]
 # The upper network is splendid in validation and poor on the test: it has learnt the hospital. The lower one is the network from
-# before. Compare the bands of `network_auc` and `shortcut_test_auc`: other seeds tell the same story. The validation patients could not show
-# it, because the same trap lies in them. Descent takes whatever lowers the loss soonest; brightness is easier than tumours.
+# before. The bands of `network_auc` and `shortcut_test_auc` do not overlap: other seeds tell the same story. The validation patients could not show
+# it: the same trap lies in them. Descent takes whatever lowers the loss soonest, and brightness is easier to find than a tumour.
 # This is **shortcut learning** ([Geirhos and others 2020](https://doi.org/10.1038/s42256-020-00257-z)). It has happened with pneumonia
 # ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)) and with COVID-19
 # ([DeGrave and others 2021](https://doi.org/10.1038/s42256-021-00338-7)).
 #
 # ### A remedy that leaks, and one that does not
 #
-# A common remedy is to standardise each *whole image*, background included. We take one slice with a tumour, scanned in A and
-# in B, and measure two steps of grey: from other tissue to the tumour, and from the background to the tissue.
+# A common remedy is to standardise each *whole image*, background included. For one slice with a tumour, scanned in A and in B,
+# we measure two steps of grey: from background to tissue, and from tissue to tumour.
 
 # %%
 def standardise_whole(flair):
@@ -881,23 +882,23 @@ for remedy in (standardise_whole, standardise_tissue):
 pd.DataFrame(table, index=["background to tissue", "tissue to tumour"]).round(2)
 
 # %% [markdown]
-# Standardised as a whole, the two scans still differ. The scanner brightened the tissue and not the black border. So in B the step at
-# the border is larger, and the tumour stands out less: a network can still learn the hospital. Standardised by its tissue, the
-# slice (mean 0, tumour included) is the same from both, and nothing is left to learn the hospital from. Therefore the lower network above would be the same, had
-# its images come from A and B.
+# Standardised as a whole, the two scans still differ: B brightened the tissue and not the black border. So the step at
+# the border is larger, the tumour stands out less, and a network can still learn the hospital. Standardised by its tissue
+# (mean 0, tumour included), the slice is the same from both, and nothing is left to learn the hospital from. So the lower
+# network above would be the same, had its images come from A and B.
 #
-# That worked because our two hospitals differ in one simple way, and because in `simbrain` we know exactly where the brain ends. Real
+# That worked because our hospitals differ in one simple way, and because in `simbrain` we know exactly where the brain ends. Real
 # scanners differ in noise, resolution and much else. The honest test is patients from a hospital that was not in the
-# training. Nor do these numbers say anything about hospitals: the patients are simulated from one template.
+# training. And these numbers say nothing about real hospitals: all patients are simulated from one template.
 #
 # ## In this lesson we
 #
-# - turned scores into probabilities: sigmoid for two classes, which is softmax over (0, z), and softmax for more;
-# - measured them by cross-entropy, whose gradient is $p - y$, the error itself;
-# - watched gradient descent on a loss surface, with learning rates too small, right and too large;
-# - carried the gradient back through a convolution, checked it by differences and by TensorFlow, and learnt a kernel;
+# - turned scores into probabilities: sigmoid for two classes, softmax for more;
+# - measured them by cross-entropy, whose gradient is the error, $p - y$;
+# - watched gradient descent with learning rates too small, right and too large;
+# - carried the gradient back through a convolution, checked it twice, and learnt a kernel;
 # - saw overfitting with one weight per pixel, and only a gap with shared kernels;
-# - trained a network that found tumours, and one that found the hospital while its validation looked splendid.
+# - trained a network that found tumours, and one that found the hospital, to which our validation was blind.
 #
 # **Next**: deeper networks, written and measured the right way, in [lesson 08](08_first_cnn.ipynb).
 #

@@ -85,7 +85,7 @@ def max_pool_gradient(answer):
     found = np.asarray(answer(x.copy(), gradient.copy()), dtype=float)
     check.that(
         found.shape == x.shape,
-        f"The gradient must have the shape of x, {x.shape}; yours has {found.shape}.",
+        f"The gradient must have the shape of `maps`, {x.shape}; yours has {found.shape}.",
     )
     blocks = found.reshape(2, 2, 2, 3, 2, 3)
     values = x.reshape(2, 2, 2, 3, 2, 3)

@@ -105,3 +105,10 @@ def test_wrong_answers_are_named(plant):
 def test_right_answers_are_right():
     assert check.verdict("07.1", lambda s, t: error(s, t) / len(s)).state == "correct"
     assert check.verdict("07.2", rolling()).state == "correct"
+    right = (
+        "07.3",
+        lambda maps, upstream: (
+            ones_at_the_largest(maps, upstream) * spread_over_block(maps, upstream)
+        ),
+    )
+    assert check.verdict(*right).state == "correct"
