@@ -6,10 +6,11 @@ import pytest
 from coursekit import check
 
 
-def _network(body, activation, loss, *, units=1, optimizer="adam"):
+def _network(body, activation, loss, *, units=1, optimizer="adam", trainable=True):
     import keras
 
     network = keras.Sequential([*body, keras.layers.Dense(units, activation=activation)])
+    network.trainable = trainable
     if loss is not None:
         network.compile(optimizer, loss=loss)
     return network
@@ -25,6 +26,9 @@ WRONG = {
         "two units": lambda body: _network(body, "softmax", "categorical_crossentropy", units=2),
         "not compiled": lambda body: _network(body, "sigmoid", None),
         "no network": lambda body: body,
+        "never learns": lambda body: _network(
+            body, "sigmoid", "binary_crossentropy", optimizer="sgd", trainable=False
+        ),
     },
     "08.2": {
         "table order": lambda files, table: table["label"].tolist(),
@@ -50,3 +54,11 @@ def test_wrong_answers_are_found(exercise, name):
 def test_networks_that_fail_in_different_ways_get_different_hints():
     messages = {check.verdict("08.1", answer).message for answer in WRONG["08.1"].values()}
     assert len(messages) >= 6
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_a_repaired_network_may_learn_slowly(optimizer):
+    def answer(body):
+        return _network(body, "sigmoid", "binary_crossentropy", optimizer=optimizer)
+
+    assert check.verdict("08.1", answer).state == "correct"
