@@ -665,7 +665,7 @@ plotting.show(
 #
 # Now a small **convolutional network**: layers of filters whose numbers are *learnt*, the mean response of each last filter, a weighted
 # sum. [Lesson 06](06_convolution.ipynb) and [lesson 08](08_first_cnn.ipynb) open the box. Here it is trained once and
-# briefly, 32 images a step. By chance an image is mirrored; the recipe's other random changes, which pay off in longer trainings, are left out.
+# briefly, 32 images a step. By chance an image is mirrored; the recipe's other random changes slow the start, and are left out.
 
 # %% tags=["plumbing"]
 from medlib import models as networks
@@ -714,7 +714,10 @@ untrained = networks.build("cnn", data.image_shape, task, seed=seed)  # before t
 
 def score_features(source):
     encoder = keras.Model(source.input, source.layers[-2].output)
-    known, new = (np.asarray(encoder(part.images)) for part in (validation, test))
+    known, new = (
+        np.vstack([encoder(some) for some in np.array_split(part.images, 12)])
+        for part in (validation, test)
+    )
     regression = make_pipeline(StandardScaler(), clone(models["logistic"]))
     return regression.fit(known, validation.labels).decision_function(new)
 
