@@ -749,7 +749,7 @@ ledger.say(
 # - 100, 300, 1,000 or all 2,040 images of the training and validation patients, always *whole patients*;
 # - at each size ten trainings of each model: the hand-made features of our winner, and the network. Each seed draws other patients, the same
 #   for both models;
-# - about 400 steps for the network at every size, so that more images do not mean a longer training;
+# - about 400 steps for the network at every size, with the whole recipe, so that more images do not mean a longer training;
 # - tested on the patients of this lesson.
 #
 # > **Predict** Draw two curves, AUC against the number of images. Which is on top with 100 images, which with all?
@@ -800,7 +800,7 @@ if study:
 
 # %% [markdown]
 # Lines are means of ten trainings, circles the single ones, stars the two models of this
-# lesson (whose network had half the steps). The pale bands are 95 % intervals for *other
+# lesson, whose network had half the steps and only mirrored images (markers stand a little apart, to be seen). The pale bands are 95 % intervals for *other
 # trainings and other test patients together*: each patient is left out in turn, for each training
 # ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015), with trainings for radiologists).
 #
