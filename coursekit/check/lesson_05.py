@@ -1,8 +1,12 @@
 """Checks of the exercises of lesson 05."""
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from coursekit import check
+from medlib.evaluation.statistics import area_under_curve
 
 
 @check.define("05.1")
@@ -40,65 +44,64 @@ def asymmetry(answer):
 
 
 @check.define("05.2")
-def standardise(answer):
-    """Check that features are scaled with the statistics of the training images alone."""
-    known = np.array([[0.0, 1.0, 5.0], [2.0, 3.0, 5.0], [4.0, 8.0, 5.0]])
-    new = np.array([[2.0, 4.0, 5.0], [4.0, 0.0, 6.0]])
-    with np.errstate(all="ignore"):
-        found = np.asarray(answer(known.copy(), new.copy()), dtype=float)
+def choose_penalty(answer):
+    """Check that the penalty is chosen by its AUC on other images than the training ones."""
+    rng = np.random.default_rng(3)
+    weights = rng.normal(size=40) * (np.arange(40) < 6)
+    features = rng.normal(size=(140, 40)) * rng.uniform(0.1, 10, 40)
+    scaled = features / features.std(axis=0)
+    labels = (scaled @ weights + 2 * rng.normal(size=140) > 0).astype(int)
+    known, new, known_labels, new_labels = features[:60], features[60:], labels[:60], labels[60:]
+    choices = [1e-4, 0.003, 0.03, 0.3, 30.0]
+    found = answer(known, known_labels, new, new_labels, choices)
+    check.that(np.ndim(found) == 0, f"Return one number, not something of shape {np.shape(found)}.")
     check.that(
-        found.shape == new.shape, f"The result must have the shape of `new`, not {found.shape}."
+        any(np.isclose(found, choices)),
+        f"You return {float(found):.3g}, which is none of the choices. Return the `C`, not its AUC "
+        "and not its place in the list.",
     )
-    constant, rest = found[:, 2], found[:, :2]
-    mean, deviation = known.mean(axis=0)[:2], known.std(axis=0)[:2]
-    both = np.vstack([known, new])[:, :2]
-    new = new[:, :2]
+    on_known = _aucs(choices, known, known_labels, known, known_labels)
+    right = _aucs(choices, known, known_labels, new, new_labels)
+    unscaled = _aucs(choices, known, known_labels, new, new_labels, scale=False)
     mistakes = {
-        "You scale with the statistics of `new`: that is the leak.": (
-            (new - new.mean(axis=0)) / new.std(axis=0)
+        "That is the best `C` on the training images: there a weak penalty always looks good.": (
+            choices[int(np.argmax(on_known))]
         ),
-        "You scale with the statistics of both sets: that is the leak, only smaller.": (
-            (new - both.mean(axis=0)) / both.std(axis=0)
+        "That `C` has the *lowest* AUC on `new`. Do you fit to `known`, and take the highest?": (
+            choices[int(np.argmin(right))]
         ),
-        "Each feature needs a mean and deviation of its own.": (new - known.mean()) / known.std(),
-        "You do not subtract the mean.": new / deviation,
-        "You divide by the variance: the standard deviation is its square root.": (
-            (new - mean) / deviation**2
-        ),
+        "That is the best `C` without `StandardScaler`.": choices[int(np.argmax(unscaled))],
     }
-    right = (new - mean) / deviation
-    with_sample_deviation = (new - mean) / known.std(axis=0, ddof=1)[:2]  # as good
-    if np.allclose(rest, with_sample_deviation):
-        right = with_sample_deviation
-    wrong = "The scaled values are wrong. Work out one feature (one column) by hand and compare."
-    check.compare(rest, right, wrong, mistakes, tolerance=1e-5)
-    check.that(
-        np.isfinite(constant).all(), "A feature that is constant in `known` gives no number."
-    )
-    check.that(
-        np.allclose(constant, 0),
-        "A feature that is constant in `known` must give zero, also where `new` differs from it.",
-    )
+    wrong = "It is another `C`. Print the AUC on `new` for each: do you compare the right numbers?"
+    check.compare(found, choices[int(np.argmax(right))], wrong, mistakes)
+
+
+def _aucs(choices, known, known_labels, new, new_labels, *, scale=True):
+    found = []
+    for strength in choices:
+        steps = [StandardScaler()] if scale else []
+        model = make_pipeline(*steps, LogisticRegression(C=strength, max_iter=1000))
+        scores = model.fit(known, known_labels).decision_function(new)
+        found.append(area_under_curve(new_labels == 1, scores))
+    return found
 
 
 @check.define("05.3")
-def auc_by_pairs(answer):
-    """Check the area under the curve by its definition."""
-    labels = np.array([1, 1, 0, 0, 1, 0])
-    scores = np.array([3.0, 1.0, 0.0, 2.0, 5.0, -1.0])
-    found = np.asarray(answer(labels, scores), dtype=float)
-    check.that(found.size == 1, f"The AUC is one number, not an array of shape {found.shape}.")
-    found = found.item()
+def share_of_wins(answer):
+    """Check the share of trainings in which the network has the higher area under the curve."""
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    perfect, good, poor = [1.0, 2, 3, 4, 5, 6], [1.0, 2, 4, 3, 5, 6], [4.0, 5, 6, 1, 2, 3]
+    network = np.array([perfect, good, poor, good, poor])
+    hand_made = 10 * np.array([good, perfect, good, good, poor])  # other scale, same order
+    found = answer(labels, network, hand_made)
+    check.that(np.ndim(found) == 0, f"Return one number, not an array of shape {np.shape(found)}.")
     mistakes = {
-        "You counted the pairs: the AUC is a share of them, not a number.": 8,
-        "It is the wrong way round: who should score higher?": 1 / 9,
+        "You count the trainings: divide by their number.": 1,
+        "The network wins only if its AUC is *higher*: you count ties as well.": 3 / 5,
+        "You count a tie as half a win. Here only a strictly higher AUC counts.": 2 / 5,
+        "You compare every network with every hand-made model. Compare row by row.": 4 / 25,
+        "You count the wins of the hand-made model.": 2 / 5,
+        "You compare scores. They have no common scale: compare the AUC of each row.": 0,
     }
-    wrong = "It is wrong for six images without ties, three a class: how many pairs are there?"
-    check.compare(found, 8 / 9, wrong, mistakes, tolerance=1e-5)
-    reverse = float(answer(labels, -scores))
-    wrong = "It is wrong for scores in the wrong order: they give less than 0.5."
-    check.compare(reverse, 1 / 9, wrong, tolerance=1e-5)
-    ties = float(answer(np.array([1, 0, 1, 0]), np.array([0.0, 0.0, 0.0, 0.0])))
-    check.that(np.isclose(ties, 0.5), "If all scores are equal it must be one half: mind the ties.")
-    some = float(answer(np.array([0, 1, 0]), np.array([1.0, 1.0, 0.0])))
-    check.that(np.isclose(some, 0.75), "It is wrong when some pairs are ties and some are not.")
+    wrong = "It is wrong for five trainings, of which the network wins one."
+    check.compare(found, 1 / 5, wrong, mistakes)

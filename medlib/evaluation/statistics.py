@@ -161,19 +161,19 @@ def balanced_accuracy_interval(
 
 
 def area_under_curve(positive: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve; ties count half; NaN when a class is missing.
+    """Return the area under the ROC curve; ties count half; NaN without a class or with a NaN.
 
     Parameters
     ----------
     positive : ndarray of bool, shape (n,)
     scores : ndarray, shape (n,)
     """
-    n_positive = int(positive.sum())
-    n_pairs = n_positive * (len(positive) - n_positive)
-    if n_pairs == 0:
+    positives, negatives = scores[positive], np.sort(scores[~positive])
+    n_pairs = len(positives) * len(negatives)
+    if n_pairs == 0 or np.isnan(scores).any():
         return math.nan
-    ranks = stats.rankdata(scores)[positive].sum()
-    return float((ranks - n_positive * (n_positive + 1) / 2) / n_pairs)
+    below = [np.searchsorted(negatives, positives, side).sum() for side in ("left", "right")]
+    return float(sum(below) / 2 / n_pairs)  # whole numbers until here, as ranks would give
 
 
 def auc_interval(
@@ -353,7 +353,7 @@ def seeds_and_patients_interval(
         found = f"shape {scores.shape}, {n_subjects} subjects"
         raise DataError("scores", expected=expected, found=found)
     whole = np.array([statistic(labels, each) for each in scores])
-    kept = [codes != subject for subject in range(n_subjects)]
+    kept = [np.flatnonzero(codes != subject) for subject in range(n_subjects)]
     without = np.array([[statistic(labels[k], each[k]) for k in kept] for each in scores])
     if np.isnan(without).any():
         expected = "two or more of each class, so that the statistic exists without any one"

@@ -169,5 +169,5 @@ def _texture(image: np.ndarray) -> np.ndarray:
 def _haralick(image: np.ndarray) -> np.ndarray:
     from skimage.feature import graycoprops
 
-    matrices = [co_occurrence(image[..., channel]) for channel in range(image.shape[-1])]
-    return np.concatenate([graycoprops(m, name).ravel() for m in matrices for name in HARALICK])
+    pairs = np.concatenate([co_occurrence(each) for each in np.moveaxis(image, -1, 0)], axis=2)
+    return np.hstack([graycoprops(pairs, p).reshape(image.shape[-1], -1) for p in HARALICK]).ravel()

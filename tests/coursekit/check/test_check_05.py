@@ -2,23 +2,35 @@
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from coursekit import check
 
 
-def _scaled(new, *of):
-    together = np.vstack(of)
-    return (new - together.mean(axis=0)) / together.std(axis=0)
+def aucs(known, known_labels, new, new_labels, choices, *, scale=True):
+    """AUC on new images for each penalty."""
+    found = []
+    for strength in choices:
+        model = LogisticRegression(C=strength, max_iter=1000)
+        model = make_pipeline(StandardScaler(), model) if scale else model
+        scores = model.fit(known, known_labels).decision_function(new)
+        found.append(roc_auc_score(new_labels, scores))
+    return np.array(found)
 
 
-def _shift_only(known, new):
-    deviation = known.std(axis=0)
-    return (new - known.mean(axis=0)) / np.where(deviation == 0, 1, deviation)
+def chosen(*given, **options):
+    """The penalty with the highest AUC."""
+    return given[-1][int(aucs(*given, **options).argmax())]
 
 
-def _pairs(labels, scores):
-    return scores[labels == 1][:, None], scores[labels == 0][None, :]
+def wins(labels, network, hand_made):
+    """Whether the network is ahead, training by training."""
+    pairs = zip(network, hand_made, strict=True)
+    return np.array([roc_auc_score(labels, a) > roc_auc_score(labels, b) for a, b in pairs])
 
 
 WRONG = {
@@ -36,29 +48,27 @@ WRONG = {
         "rows averaged first": lambda x: np.abs((x - x[:, :, ::-1]).mean(axis=1)).mean(axis=1),
     },
     "05.2": {
-        "own statistics": lambda known, new: _scaled(new, new),
-        "both": lambda known, new: _scaled(new, known, new),
-        "one mean": lambda known, new: (new - known.mean()) / known.std(),
-        "known": lambda known, new: np.nan_to_num(_scaled(known, known)),
-        "infinite": lambda known, new: _scaled(new, known),
-        "constant not zero": _shift_only,
-        "variance": lambda known, new: np.nan_to_num(
-            (new - known.mean(axis=0)) / known.var(axis=0), posinf=0, neginf=0
-        ),
-        "no mean": lambda known, new: np.nan_to_num(new / known.std(axis=0), posinf=0, neginf=0),
-        "range": lambda known, new: np.nan_to_num(
-            (new - known.min(axis=0)) / np.maximum(np.ptp(known, axis=0), 1)
-        ),
+        "on the training images": lambda k, kl, n, nl, c: chosen(k, kl, k, kl, c),
+        "fitted to the new ones": lambda k, kl, n, nl, c: chosen(n, nl, n, nl, c),
+        "the worst": lambda *given: given[-1][int(aucs(*given).argmin())],
+        "without scaling": lambda *given: chosen(*given, scale=False),
+        "the AUC": lambda *given: aucs(*given).max(),
+        "all AUCs": aucs,
+        "its place": lambda *given: int(aucs(*given).argmax()),
+        "the strongest": lambda k, kl, n, nl, c: min(c),
+        "the last": lambda k, kl, n, nl, c: c[-1],
     },
     "05.3": {
-        "no ties": lambda y, s: float(np.mean(np.greater(*_pairs(y, s)))),
-        "ties count fully": lambda y, s: float(np.mean(np.greater_equal(*_pairs(y, s)))),
-        "reversed": lambda y, s: float(np.mean(np.less(*_pairs(y, s)))),
-        "count": lambda y, s: float(np.sum(np.greater(*_pairs(y, s)))),
-        "accuracy": lambda y, s: float(np.mean((s > 0.5) == y)),
-        "an array": lambda y, s: np.greater(*_pairs(y, s)).mean(axis=1),
-        "never below one half": lambda y, s: max(roc_auc_score(y, s), 1 - roc_auc_score(y, s)),
-        "difference of means": lambda y, s: float(s[y == 1].mean() - s[y == 0].mean()),
+        "count": lambda y, a, b: wins(y, a, b).sum(),
+        "one each": wins,
+        "losses": lambda y, a, b: wins(y, b, a).mean(),
+        "ties are wins": lambda y, a, b: 1 - wins(y, b, a).mean(),
+        "ties are half": lambda y, a, b: (wins(y, a, b).mean() + 1 - wins(y, b, a).mean()) / 2,
+        "scores": lambda y, a, b: np.mean(a > b),
+        "every pair": lambda y, a, b: np.mean([wins(y, [p] * len(b), b) for p in a]),
+        "mean difference": lambda y, a, b: (
+            np.mean([roc_auc_score(y, p) for p in a]) - np.mean([roc_auc_score(y, p) for p in b])
+        ),
     },
 }
 
@@ -70,16 +80,26 @@ def test_wrong_answers_are_found(exercise, name):
 
 
 def test_answers_written_another_way_are_right():
-    def sample_deviation(known, new):
-        deviation = known.std(axis=0, ddof=1)
-        scaled = (new - known.mean(axis=0)) / np.where(deviation == 0, np.inf, deviation)
-        return scaled
-
     def half_image(images):
         half = images.shape[2] // 2  # an even width: each pair of columns once
         left, right = images[:, :, :half], images[:, :, ::-1][:, :, :half]
         return np.abs(left - right).mean(axis=(1, 2))
 
-    answers = {"05.1": half_image, "05.2": sample_deviation, "05.3": roc_auc_score}
+    def by_probability(known, known_labels, new, new_labels, choices):
+        def area(strength):
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
+            model.fit(known, known_labels)
+            return roc_auc_score(new_labels, model.predict_proba(new)[:, 1])
+
+        return max(choices, key=area)
+
+    def by_ranks(labels, network, hand_made):
+        def pairs(scores):
+            return mannwhitneyu(scores[labels == 1], scores[labels == 0]).statistic
+
+        both = zip(network, hand_made, strict=True)
+        return sum(pairs(first) > pairs(second) for first, second in both) / len(network)
+
+    answers = {"05.1": half_image, "05.2": by_probability, "05.3": by_ranks}
     states = {name: check.verdict(name, answer).state for name, answer in answers.items()}
     assert states == dict.fromkeys(answers, "correct")
