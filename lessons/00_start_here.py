@@ -69,7 +69,7 @@ plotting.show(
 # ## A head has many slices
 #
 # A scanner takes a whole stack of such slices. Here is the same virtual patient in FLAIR, from the base of the brain
-# upwards. In FLAIR, most tumours are brighter than the healthy brain.
+# upwards, now with 0.2 drawn black and 0.75 white. In FLAIR, most tumours are brighter than the healthy brain.
 #
 # > **Predict** Watch it once through. Does this patient have a tumour?
 
@@ -124,7 +124,7 @@ print(first_slice[50:53, 50:56, 1].round(2))  # three rows, six columns, T2
 # Now to many patients, with four slices of each. To train within seconds we make the pictures small: 32 x 32 pixels.
 
 # %% tags=["parameters"]
-n_subjects = 120  # virtual patients: 84 to learn from, 18 to watch, 18 that we leave aside
+n_subjects = 120  # virtual patients: 84 to learn from, 18 to watch, 18 left aside: too few to test on
 image_size = 32  # pixels
 epochs = 20  # passes over the training pictures
 seed = 0  # of the random start of the training
@@ -175,10 +175,12 @@ watched_pictures, watched_labels, watched_patients = one_by_one(data.validation)
 test_pictures, test_labels, test_patients = one_by_one(new)
 
 # %% tags=["nbval-check-output"]
+from itertools import combinations
+
 groups = {"training": train_patients, "validation": watched_patients, "test": test_patients}
 for name, patients in groups.items():
     print(f"{name:10s} {len(set(patients)):3d} patients {len(patients):5d} pictures")
-print("both in training and in test:", len(set(train_patients) & set(test_patients)))
+print("in two groups:", sum(len(set(a) & set(b)) for a, b in combinations(groups.values(), 2)))
 
 # %% [markdown]
 # The network learns from the **training** group; meanwhile we watch it on the **validation** group. In the end it is
@@ -354,7 +356,8 @@ ledger.say(
 )
 
 # %% [markdown]
-# Two kinds of luck are in such a number. The first is *which patients* we tested. That is what the **95 % interval** in
+# So yes: the interval of the network lies far above that of the rule with one number, which itself is better than a third. But two
+# kinds of luck are in such numbers. The first is *which patients* we tested. That is what the **95 % interval** in
 # brackets is for: if a hundred people each tested sixty patients of their own, about 95 of their intervals would
 # contain the true accuracy.
 #
@@ -409,7 +412,7 @@ plotting.show(
 
 # %% [markdown]
 # Each title gives the truth, the network's answer, and the probability that it gave to the truth. At 32 x 32 pixels, with
-# noise, the sign is hard to see for us as well.
+# noise, the sign is hard to see for us as well. In FLAIR it can even mislead: bright spots make the inside brighter than the rim.
 #
 # ## Break it
 #
@@ -493,7 +496,8 @@ def evened(pictures):
 check.exercise("00.2", evened)
 
 # %% [markdown]
-# When it is right, put this into a new cell. It trains on, with evened pictures, and tests at two brightnesses:
+# When it is right, put this into a new cell. It trains on, with evened pictures, and tests at two brightnesses. (It uses the test
+# group again. For a result to publish you would need new patients.)
 #
 # ```python
 # network.fit(evened(train_pictures), train_labels, epochs=10, verbose=0)
@@ -558,7 +562,7 @@ pd.Series(found, name="found").to_frame()
 # ## In this lesson we
 #
 # - saw that a medical image is an array, and that one slice gives several pictures;
-# - trained a small network on some patients, watched it learn, and tested it once on others;
+# - trained a small network on some patients, watched it learn, and tested it on others, who took no part in training;
 # - put a simpler method and a 95 % interval beside its accuracy, and looked at its worst answers;
 # - broke it by dimming the pictures: a good test result holds for patients and scanners like those tested, no others.
 #

@@ -46,7 +46,7 @@ first, second, third = (pydicom.dcmread(get_testdata_file(name, download=False))
 fig, axes = plt.subplots(1, 3, figsize=(8, 3.0), width_ratios=[1, 1.6, 1.17])
 draw(axes[0], first.pixel_array, 800, 1500, "CT")
 draw(axes[1], second.pixel_array, 0, 800, "MR")
-draw(axes[2], third.pixel_array[0][:, 20:300], 0, 200, "ultrasound")
+draw(axes[2], third.pixel_array[0][:, 20:300], 0, 120, "ultrasound")
 plotting.show(
     fig,
     alt="Three medical images as stored in their files. CT: a bright vertebra between dark lungs. MR: a slice "
@@ -208,7 +208,8 @@ def window(values, centre, width):
 
 
 # %% [markdown]
-# > **Note** `pydicom.pixels.apply_windowing` does the same with the window that the file asks for. The course's own
+# > **Note** `pydicom.pixels.apply_windowing`, given rescaled values, applies the window that the file asks for; its result spans the
+# > file's range of values, not 0 to 1. The course's own
 # > `medlib.preprocessing.apply_window` leaves out the halves, $(\mathrm{HU} - c) / w + \frac{1}{2}$ (LINEAR_EXACT), which
 # > suits values that are not whole numbers.
 #
@@ -345,7 +346,8 @@ plotting.show(
 # ## Where in the patient is a pixel?
 #
 # `PixelSpacing` holds the distance between the centres of neighbouring pixels, in millimetres: first from row to row,
-# then from column to column. Pixels times spacing is a length.
+# then from column to column. Pixels times spacing is a length. (Take each of these pixels for
+# a millimetre, and 8 mm become 12.)
 
 # %% tags=["nbval-check-output"]
 down, across = (float(value) for value in ct.PixelSpacing)
@@ -354,7 +356,7 @@ print(f"slice thickness {float(ct.SliceThickness):.0f} mm")
 print(f"diameter of the image, by the header: {float(ct.ReconstructionDiameter):.0f} mm")
 
 # %% [markdown]
-# The slice is seven times as thick as a pixel is wide: a **voxel** (pixel with depth) is a long box, and whatever is
+# The slice is between seven and eight times as thick as a pixel is wide: a **voxel** (pixel with depth) is a long box, and whatever is
 # thinner than the slice is averaged with its surroundings.
 #
 # And the header contradicts itself. No chest fits into 85 mm, and by another tag the picture is four times as wide.
@@ -470,16 +472,17 @@ def position_mm(file, i, j):
 
 
 # %% tags=["nbval-check-output"]
-last = abdomen.Columns - 1, abdomen.Rows - 1
-print("first pixel:", position_mm(abdomen, 0, 0).round(1), "mm")
-print("last pixel: ", position_mm(abdomen, *last).round(1), "mm")
+corners = {"first pixel": (0, 0), "end of first row": (abdomen.Columns - 1, 0),
+           "end of first column": (0, abdomen.Rows - 1)}
+for name, (i, j) in corners.items():
+    print(f"{name:20s}", position_mm(abdomen, i, j).round(1), "mm")
 
 # %% [markdown]
-# $z$ stays the same: the MR slice lies straight across the body (an **axial** slice). Along a row $x$ goes from negative
-# to positive, from the patient's right to the left: we look from the feet, at somebody lying on their back. This is
+# $z$ stays the same: the MR slice lies straight across the body (an **axial** slice). Along a row $x$ grows, towards the
+# patient's left; down a column $y$ grows, towards the back. So we look from the feet, at somebody lying on their back. This is
 # the **radiological display**, the custom in hospitals.
 #
-# The liver, a large, evenly grey organ, lies on the *right* side of nearly everybody. One of these two pictures is
+# The liver, the largest organ here, light grey with a dark round patch in it, lies on the *right* side of nearly everybody. One of these two pictures is
 # mirrored.
 #
 # > **Predict** Which one?
@@ -619,13 +622,14 @@ for name in KEEP:
     kept[name] = ct[name]
 
 # %% [markdown]
-# Three things must be added: a new code for the patient, the same for all images of one patient, so that they can be kept
-# together (lesson [04](04_grey_values_and_leaks.ipynb) shows what it costs otherwise); a new unique number; and the
-# **transfer syntax**, which says how the pixels are packed.
+# For our code four things must be added: a new code for the patient, the same for all images of one patient, so that they can be kept
+# together (lesson [04](04_grey_values_and_leaks.ipynb) shows what it costs otherwise); new unique numbers for the image and for its examination, series and
+# frame of reference (the same ones for all images that shared the old ones); and the **transfer syntax**, which says how the pixels are packed.
 
 # %%
 kept.PatientID = "subject-0001"
-kept.SOPInstanceUID = pydicom.uid.generate_uid()
+for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+    setattr(kept, name, pydicom.uid.generate_uid())
 kept.file_meta = pydicom.dataset.FileMetaDataset()
 kept.file_meta.TransferSyntaxUID = ct.file_meta.TransferSyntaxUID
 
@@ -644,7 +648,7 @@ print("same pixels:", np.array_equal(again.pixel_array, ct.pixel_array))
 print("same place: ", np.array_equal(position_mm(again, 7, 9), position_mm(ct, 7, 9)))
 
 # %% [markdown]
-# Yes. And is it enough? `PixelData` is on the list, as it must be. Here are the pixels of another ultrasound file:
+# Yes: pydicom reads the same pixels in the same place. (An archive may ask for more.) And is it enough? `PixelData` is on the list, as it must be. Here are the pixels of another ultrasound file:
 
 # %% tags=["plumbing"]
 burned = open_dicom("examples_rgb_color.dcm")
@@ -830,7 +834,8 @@ plotting.show(
 
 # %% [markdown]
 # The left picture shows a left hand steered by the left half of the brain: a wrong finding without an error
-# message. Bring every NIfTI image to RAS first, always. (Here right is on the right: **neurological** display, the
+# message. Bring NIfTI images to RAS before you compare arrays. That settles directions only: voxel size and origin
+# still differ (here 1 mm and 3 mm), so we also placed both in millimetres. (Here right is on the right: **neurological** display, the
 # custom of brain research. Say on your figures which one it is.)
 #
 # **Exercise 01.3: a flip that keeps the truth.** Mirroring is a popular way to vary training images. Write a function
@@ -867,7 +872,7 @@ check.exercise("01.3", flipped)
 # - looked through windows, and saw what a careless conversion to 8 bits destroys;
 # - turned pixels into millimetres, and twice caught a header that no longer fitted its pixels;
 # - told left from right by vectors, affines and letters, and saw two flips that raise no error;
-# - kept of a header what is needed, proved that the file still works, and saw what no list of tags can catch.
+# - kept of a header what is needed, checked that pixels and place survive, and saw what no list of tags can catch.
 #
 # Nothing here is a medical device.
 #

@@ -258,7 +258,7 @@ plotting.show(fig, alt="Three pulses, 1500 ms apart. Along the field, grey matte
 
 # %% [markdown]
 # These are three of many pulses. The upper curve climbs until the next pulse. What it has reached is tipped sideways, becomes the
-# start of the lower curve, and decays until TE. (What is left sideways is wiped out before the next pulse.) Multiply both and you have the
+# start of the lower curve, and decays until TE. (What is left sideways is wiped out before the next pulse.) Its height at TE is the
 # **spin-echo** equation, for TE short against TR
 # ([Bernstein, King and Zhou 2004](https://doi.org/10.1016/B978-0-12-092861-3.X5000-6), section 14.3):
 #
@@ -276,7 +276,6 @@ def spin_echo(tissue, tr, te):
 #
 # No magnet is perfectly even, and where the field is stronger, nuclei turn faster. Soon their signals cancel. A second pulse
 # at TE/2 flips them, so that the fast ones are behind, and at TE all meet again: an echo. What is lost even then is $T_2$ decay.
-# More: [Questions and Answers in MRI](https://mriquestions.com/).
 #
 # </details>
 #
@@ -346,7 +345,9 @@ check.exercise("02.1", best_repetition_time)
 #
 # **FLAIR** (fluid-attenuated inversion recovery, [Hajnal and others 1992](https://doi.org/10.1097/00004728-199211000-00001))
 # begins with a stronger pulse that turns the magnetisation upside down. It recovers *through zero*. After the **inversion
-# time** TI come the usual pulse and echo. An image shows the size of the signal, not its sign (Bernstein and others, section 14.2):
+# time** TI come the usual pulse and echo. TR now runs from one inversion to the next, and after the
+# measuring pulse only TR - TI is left to recover: the last term. An image shows the signal's size, not its sign (Bernstein and others,
+# section 14.2):
 #
 # $$S = M_0 \; \left| 1 - 2 e^{-\mathrm{TI} / T_1} + e^{-\mathrm{TR} / T_1} \right| \; e^{-\mathrm{TE} / T_2}$$
 
@@ -450,9 +451,8 @@ _ = ipywidgets.interact(show_scan, tr=(200, 9000, 100), te=(10, 200, 5), ti=(0, 
 #
 # ### Step 1: bend the head
 #
-# All heads are the template, turned, scaled and smoothly bent at random.
-# ([SynthSeg](https://doi.org/10.1016/j.media.2023.102789), a network for real scans, learnt from heads bent at random.) A head says
-# which point of the template is seen at each point in the scanner.
+# All heads are the template, turned, scaled and smoothly bent at random. A head says which point of the template is seen at each
+# point in the scanner.
 
 # %%
 generator = np.random.default_rng(2)
@@ -589,7 +589,7 @@ plotting.show_animation(growth(), alt=ALT)
 # %% [markdown]
 # Yellow is few tumour cells, red many; the blue line encloses what a T2 image would show. The tumour cannot enter the ventricle
 # (white), creeps around its end, and is a little dented on the right, where grey matter holds it up. Its radius soon grows by
-# equal steps: the wave again.
+# equal steps: the wave again, slower because its front is curved.
 #
 # simbrain's `random_tumour` does the same in a coarser box until a radius is reached, and then lets the tumour **push** the tissue
 # around it aside. The **grade** (here 2 to 4) says how malignant it is: 4 moves and pushes most.
@@ -616,8 +616,8 @@ pushed, density = fractions_of(maps), np.zeros((image_size, image_size))
 density[rows, columns] = inside
 
 # %% [markdown]
-# The density decides what a pixel becomes. Where there are few tumour cells, tissue swells with water: **oedema**. Where there
-# are many, it is tumour. (In some of grade 4 the most crowded part dies: **necrosis**. We leave that out.)
+# The density decides what a pixel becomes. In simbrain, few tumour cells mean tissue swollen with water (**oedema**), and many mean
+# tumour. (We leave out **necrosis**, dead tissue.)
 
 # %%
 def with_tumour(fractions, c):
@@ -655,7 +655,8 @@ plotting.show(fig, alt="The part of head 1 around the tumour. Left: without it, 
 
 # %% [markdown]
 # Compare the lines (8 mm apart): they bulge around the tumour, and the ventricle is a little narrower.
-# The blue outline is the **mask**, the answer that a network should learn: $c \ge 0.16$. It is exact, and nobody had to draw it.
+# The blue outline is the **mask**, the answer that a network should learn: $c \ge 0.16$, tumour and most of the oedema. Nobody had
+# to draw it. (Here it takes in the tip of the ventricle.)
 #
 # ### Step 3: contrast
 #
@@ -774,7 +775,7 @@ check.exercise("02.3", noise_level)
 #
 # FLAIR should keep fluid from outshining disease. Does it, after blur, bias field and noise, and for tumours of all
 # sizes? We make new virtual patients, one slice each, half of them with a tumour, and divide the tumour's mean brightness by that of
-# the fluid. Fluid is the darkest twentieth of the rest of the brain in *T1*, so T2 and FLAIR have no say in it.
+# the fluid. As fluid we take the darkest twentieth of the rest of the brain in *T1*.
 
 # %%
 new = {"slices_per_subject": 1, "image_size": image_size, "seed": 20302 + seed}
@@ -803,9 +804,9 @@ ledger.say(
 )
 
 # %% [markdown]
-# In T2 the fluid wins, in FLAIR the tumour: in a simulation whose TI is within 3 % of the zero. In real scans, CSF that flows may
-# stay bright. (The *band* behind a
-# recorded number says where it should fall for other virtual patients: a 99 % prediction interval from ten runs.)
+# In T2 the fluid wins, in FLAIR the tumour. The table in step 3 promised far more: noise that cannot cancel, blur and pixels that
+# are only partly fluid make it brighter. In real scans, CSF that flows may stay bright. (The *band* behind a recorded number, 99 %
+# from ten runs, says where it should fall for other virtual patients.)
 #
 # The first patient again, with the mask:
 
@@ -858,7 +859,6 @@ Markdown(card[card.index("**It can show**"):])
 # **References**
 #
 # - M. A. Bernstein, K. F. King, X. J. Zhou: [*Handbook of MRI Pulse Sequences*](https://doi.org/10.1016/B978-0-12-092861-3.X5000-6), 2004.
-# - B. Billot and others: [SynthSeg](https://doi.org/10.1016/j.media.2023.102789), *Medical Image Analysis* 2023.
 # - F. Bloch: [Nuclear induction](https://doi.org/10.1103/PhysRev.70.460), *Physical Review* 1946.
 # - R. A. Fisher: [The wave of advance of advantageous genes](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x), *Annals of
 #   Eugenics* 1937.

@@ -90,7 +90,7 @@ plotting.show(
 
 # %% [markdown]
 # This is the **delivery**, a folder of image files and a table of labels, as a file browser would show it
-# (black is 0, white 0.8, as in all scans below). **Fifteen things are wrong with it.** They are written down in a *key*,
+# (black is 0, white 0.8, as in all scans below). **Fifteen things are wrong with it.** (Bright spots are not among them.) They are written down in a *key*,
 # which we open later.
 #
 # > **Predict** Look for a minute. How many of the fifteen can you see?
@@ -375,7 +375,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# Each dot is a pair, spread a little sideways so that no dot hides another.
+# Each dot is a pair, spread a little sideways so that fewer dots hide others.
 #
 # > **Predict** The delivery holds six copies. How many of them do you expect at the upper left, apart from the cloud?
 # > And where are the others?
@@ -452,12 +452,12 @@ draw_key(ax, distance[pairs])
 plotting.show(
     fig,
     alt="The same scatter with the six planted copies coloured. Exact, other label, brighter and mark lie at the "
-    "upper left. Moved lies at the left edge of the cloud, mirrored in the middle of it.",
+    "upper left. Moved lies at the left edge of the cloud, mirrored at its upper edge.",
 )
 
 # %% [markdown]
 # Four copies stand apart (*brighter*, our pair 3, was also saved as JPEG). The copy that was **moved** hides at the edge of the cloud, among pairs of strangers, and the
-# **mirrored** one lies right inside it. No limit on either axis finds these two without accusing strangers. A search for
+# **mirrored** one lies at its upper edge. No limit on either axis finds these two without accusing strangers. A search for
 # copies lowers their number; it never proves that none are left.
 #
 # ## Make the hash blind to what does not matter
@@ -572,11 +572,12 @@ from medlib.preprocessing import fingerprint, group_near_duplicates
 
 groups = group_near_duplicates([fingerprint(scan[..., None]) for scan in scans])
 called = np.flatnonzero(groups != np.arange(len(groups)))
-print("called a copy of an earlier one:", *[names[number][5:7] for number in called])
+print(*[f"{names[n][5:7]} with {names[groups[n]][5:7]}" for n in called], sep=", ")
 
 # %% [markdown]
-# Four of the eleven are right: 23, 25, 35 and 45. The others it joined with strangers. Brains in the same position are more alike
-# than breasts, these come from one template, and from so few images the tool subtracts only part of their mean. Every data set needs its own look at the closest pairs.
+# Four of the eleven are right: 23, 25, 45, and 35, which is joined with its original 32 and the stranger 30. The others are
+# strangers. Brains in the same position are more alike
+# than breasts, and these come from one template. Every data set needs its own look at the closest pairs.
 # Better than any hash is to *know* the patient of every image.
 #
 # Move the limit yourself:
@@ -645,12 +646,14 @@ clean = clean.assign(label=clean["label"].str.strip().str.lower())  # a typing e
 clean["age"] = clean["age"].where(clean["age"].between(0, 110))  # 999 becomes "not known"
 clean = clean[clean["image"].isin(names)]  # no file, no picture, or nothing to see: left out
 clean[["height", "width"]] = [pixels[name].shape for name in clean["image"]]  # believe the file
-n_labels = row_of.label[copies.index].groupby(copies).transform("nunique")
+label = clean.set_index("image")["label"]
+n_labels = label[label.index.isin(copies.index)].groupby(copies).transform("nunique")
 clean = clean[~clean["image"].isin(n_labels.index[n_labels > 1])]  # a label conflict: both out
 
 # %% [markdown]
 # The file without a row drops out by itself. Scan 14 shows a whole head in half as many pixels each way: each must be twice
-# as wide, so it may stay. Copies may stay, as images of *one* patient: then no split can put them on both sides.
+# as wide, so it may stay. Copies may stay, as images of *one* patient: then no split can put them on both sides. (In a test set
+# keep one: a copy adds no evidence.)
 
 # %% tags=["nbval-check-output"]
 for pair in np.flatnonzero(smallest <= 4):
@@ -712,7 +715,7 @@ shutil.rmtree(folder)
 # Networks want all images in one size. It is tempting to crop each image to its content and stretch the box to, say,
 # 64 × 64 pixels.
 #
-# > **Predict** A wide brain and a narrow one are both cropped and stretched to 64 × 64. In which of them does a tumour of
+# > **Predict** A wide slice and a narrow one are both cropped and stretched to 64 × 64. In which of them does a tumour of
 # > 20 mm become wider?
 #
 # `brains` holds the simulated patients; their pixels measure 1 mm × 1 mm. We draw a circle of 20 mm into the narrowest

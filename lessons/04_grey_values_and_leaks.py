@@ -84,7 +84,7 @@ plotting.show(
 # - see a bias field, take it away, and see what else goes with it;
 # - measure how a leak between slices of a patient flatters a model, and how it makes you choose the wrong one.
 #
-# **Reading:** about 45 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
+# **Reading:** about 50 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
 # sites, the simulation) and [lesson 03](03_cleaning_and_geometry.ipynb) (images that are clean and have one size)
 #
 # All patients come from `simbrain`, a simulation. It shows how *methods* behave, not how large an effect is in a real hospital.
@@ -120,8 +120,8 @@ def normalise(values, method):
 METHODS = ["as it comes", "min-max", "percentile", "z-score"]
 
 # %% [markdown]
-# Now somebody burns a small white letter into the image of site A: four pixels with the value 5, far brighter than any
-# tissue. (`heads` holds the four images; `inside` marks the brain.)
+# Now somebody burns a small white letter into the image of site A, over the brain: four more pixels with the value 5, far
+# brighter than any tissue. (`heads` holds the four images; `inside` marks the brain.)
 #
 # > **Predict** Which of the three methods hardly notices? Which one suffers most?
 
@@ -356,14 +356,16 @@ ledger.say(
 # %% [markdown]
 # The z-score empties the means, as it must: all are 0. The histogram still gives the scanner away.
 #
-# > **Note** The **99 % band** behind a recorded number says where one more run of this notebook, with another seed, should end.
+# > **Note** The line in typewriter letters is the course's own record. Its **99 % band**, from ten runs with other seeds, says
+# > where one more run should end.
 #
 # ### Does a method make it *worse*?
 #
 # Look at the column *means*: min-max and percentile stand higher than "as it comes". Is that real? For min-max the two
-# intervals overlap. "So there is no difference" is tempting, and wrong: all methods were tried on *the same patients*, and
-# whoever is easy for one is easy for the other. What counts is the difference **within each patient**, found with the new method
-# minus found with the old, averaged, with an interval of its own.
+# intervals overlap. "So there is no difference" does not follow: all methods were tried on *the same patients*. What counts is
+# the difference **within each patient**, found with the new method minus found with the old, averaged, with an interval of its
+# own. Where two methods succeed on the same patients that interval is much narrower (here only a little; the end of this lesson
+# has a case where it decides).
 
 # %%
 old = found["means", "as it comes"]
@@ -426,14 +428,14 @@ ledger.say(
 )
 
 # %% [markdown]
-# Read each line against the black zero.
+# Compare each interval with the black line at 0.
 #
 # - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: the T1 images came with white
 #   matter set to one brightness. Percentiles undo that, and tie the scale to the darkest and brightest pixels.
 # - **For min-max the new patients do not decide**: their interval holds 0. "Not decided" is not "no effect".
 # - **The z-score empties the means.** From the histogram it takes little: the dot is within a tenth of zero.
 #
-# Is that so in each sequence alone? Again in the new patients:
+# Is that so in each channel alone? Again in the new patients:
 
 # %%
 rows = {}
@@ -447,7 +449,7 @@ for number, name in enumerate(data.channel_names):
 pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
 
 # %% [markdown]
-# Only in T2 does the interval of the difference leave out 0. And after the z-score each sequence still tells the site more often
+# Only in T2 does the interval of the difference leave out 0. And after the z-score each channel still tells the site more often
 # than guessing would, 1 in 4. **To normalise is not to remove the scanner.** Methods that match whole histograms go
 # further ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven), at a price: a large bright tumour *is*
 # part of the histogram, and is pushed towards the normal with the rest.
@@ -541,8 +543,8 @@ def draw_correction(sigma_mm):
 draw_correction(sigma_mm=20)
 
 # %% [markdown]
-# Above (window 0.1 to 0.9): the upper left of the measured slice is too bright, and the correction evens it out. Below, red is
-# too bright and blue too dark. Look at the lower middle of the estimate: that blue spot is not in the true field. It is the
+# Above (window 0.1 to 0.9): the upper left of the measured slice is too bright, the upper right too dark. The correction evens out
+# the first and misses much of the second. Below, red is too bright and blue too dark. Look at the lower middle of the estimate: that blue spot is not in the true field. It is the
 # dark fluid of the ventricles: the filter takes it for a shadow. "Left over" shows the price of such **anatomy in the estimate**:
 # now the centre is too bright. Try other widths with the slider.
 
@@ -587,10 +589,10 @@ ledger.say(
 )
 
 # %% [markdown]
-# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: it removes anatomy. And a slice without a
-# field is best left alone. The better tool is **N4** ([Tustison and others
-# 2010](https://doi.org/10.1109/TMI.2010.2046908)), which in turn fits a smooth surface and sharpens the histogram. Look at its
-# field as a map, too: no anatomy may show.
+# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: it removes anatomy. On a weak field 20 mm
+# does harm: more is left over than without any correction. And a slice without a field is best left alone. The better tool is **N4** ([Tustison and others
+# 2010](https://doi.org/10.1109/TMI.2010.2046908)), which alternates between sharpening the histogram and fitting a smooth
+# surface. Draw its field as a map, too: it should show no anatomy.
 #
 # A tumour is large and bright. How much of it is "smooth"? We compare tumour and rest of the brain in FLAIR, before and after
 # the filter of 20 mm.
@@ -743,7 +745,7 @@ def folds(unit, repeat):
 
 
 # %% [markdown]
-# Four cases: two copy the nearest images: **3 nearest neighbours** takes the share of tumours among the
+# Four cases. Two copy the nearest images: **3 nearest neighbours** takes the share of tumours among the
 # three most similar training images, once with the true labels, and once with a **coin** thrown for each *patient* as label.
 # The other two use nine percentiles of each channel, which a tumour does change: a **support vector machine** (SVM), whose
 # borders are curved, and logistic regression again.
@@ -881,7 +883,8 @@ ledger.say(
 #   slice and 50 % by patient ([Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w)).
 # - **The flattery depends on the model.** Of the two honest ones, the SVM can bend its border around single patients and gains
 #   more than logistic regression with its straight one.
-# - **So the leak picks the wrong winner.** With slices dealt the SVM leads; with patients dealt, logistic regression does. "The
+# - **So the leak picks the wrong winner.** With slices dealt the SVM leads; with patients dealt, logistic regression does. The
+#   bars of the two overlap in the figure, yet the intervals of both *differences* leave out 0: the patients were the same. "The
 #   numbers are too high, but the ranking holds" is no excuse.
 #
 # ### How this course splits
@@ -931,8 +934,7 @@ check.exercise("04.3", auc_at_new_site)
 #
 # <details><summary>Answer</summary>
 #
-# Hardly, here. Three sites come out a little above the blue dots of the figure. Site C lies a little below, but it does so with
-# patients dealt, too. The sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to
+# Hardly, here. Three sites come out a little above the blue dots of the figure. Site C lies a little below. The sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to
 # lose. At a real hospital that may differ.
 #
 # </details>

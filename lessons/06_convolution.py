@@ -16,9 +16,7 @@
 # A tumour can sit anywhere in a brain. A program that looks for one should therefore do the same thing at every place
 # of the image. **Convolution** does: a small table of weights slides over the image and gives one number at each place.
 # Most networks of this course are built from it. What exactly does it compute, how many weights does it need, and what
-# happens when the patient lies a little further to the left?
-#
-# Before you read on: where in the left picture is the brightest pixel?
+# happens when the patient lies a little further to the right?
 
 # %% tags=["install"]
 import medlib
@@ -56,7 +54,7 @@ def mark(ax, image, mask, points, window=(0.2, 0.8)):
 
 # %% tags=["plumbing"]
 mean_of_25 = signal.correlate2d(flair, np.full((5, 5), 1 / 25), mode="same")
-fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.75))
+fig, axes = plt.subplots(1, 3, figsize=(6.4, 3.0))
 mark(axes[0], flair, 0 * tumour, [])
 mark(axes[1], flair, tumour, [np.unravel_index(flair.argmax(), flair.shape)])
 mark(axes[2], mean_of_25, tumour, [np.unravel_index(mean_of_25.argmax(), flair.shape)])
@@ -385,7 +383,8 @@ check.exercise("06.2", spot)
 #
 # Two settings decide where the kernel is laid. **Padding** first puts $m$ rows and columns of zeros on each side of
 # the image. **Stride** $s$ moves the kernel by $s$ pixels instead of one. Keras knows two paddings: `"valid"` is none,
-# `"same"` is just enough for stride 1 to keep the size. Here are three layers on 6 x 6 pixels.
+# `"same"` adds just enough zeros for an output of side $h/s$, rounded up, where $h$ is the image's side: with stride 1 the
+# size of the image. Here are three layers on 6 x 6 pixels.
 
 # %% tags=["plumbing"]
 def draw_places(ax, title, side, before, after, stride):
@@ -434,7 +433,7 @@ for k, s in ((3, 1), (3, 2), (5, 2), (7, 4)):
     print(f"{k}  {s}  {(64 - k) // s + 1:7}  {side(k, s, 'valid'):5}  {side(k, s, 'same'):4}")
 
 # %% [markdown]
-# `"valid"` is the formula. `"same"` always gives $h / s$, rounded up. With $k = 3$ and $s = 2$ that takes only one row
+# `"valid"` is the formula. With `"same"`, $k = 3$, $s = 2$ and an even side, that takes only one row
 # and one column of zeros. [TensorFlow](https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2) puts them
 # below and on the right (third drawing); PyTorch's `padding=1` puts zeros on all four sides. The same weights then
 # give another answer, and no error message.
@@ -543,7 +542,7 @@ print(f"convolution: {convolution_weights:>13,}")
 print(f"dense:       {dense_weights:>13,}")
 
 # %% [markdown]
-# More than a thousand million: a data set of a few hundred patients cannot determine so many. Where does the saving come
+# More than a thousand million (10⁹): a few hundred patients cannot determine so many. Where does the saving come
 # from? Write a convolution as a dense layer and look. Switch on one pixel of a 6 x 6 image at a time; the 16 outputs
 # are one column of the dense layer's weights.
 
@@ -640,7 +639,7 @@ influences = [answer.reshape(64, 64) for answer in answers]  # of each pixel
 print([int(np.ptp(np.nonzero(influence)[0])) + 1 for influence in influences])
 
 # %% [markdown]
-# The measured sides are those of the formula. The film draws its squares on our slice, layer by layer, and beside them
+# The measured sides are those of the formula. The film draws its squares (pooling groups fixed pairs, so they do not share a centre) on our slice, layer by layer, and beside them
 # what was measured.
 
 # %% tags=["plumbing"]
@@ -658,7 +657,7 @@ def draw_growth(left_ax, right_ax, frame):
         width = 3.5 if number == frame else 1.2
         left_ax.add_patch(plt.Rectangle((column, row), side, side, fill=False, ec=plotting.SKY, lw=width))
     left_ax.set_title(f"after {names[frame]}")
-    right_ax.set_title(f"{side} x {side} px = {side * spacing_mm:.0f} x {side * spacing_mm:.0f} mm")
+    right_ax.set_title(f"{side} x {side} px = {side * spacing_mm:.1f} mm")
 
 
 # %% tags=["plumbing"]
@@ -685,7 +684,7 @@ plotting.show_animation(
 # paths, those at its rim by few ([Luo and others 2016](https://arxiv.org/abs/1701.04128)). So plan a field larger than
 # the tumour and the surroundings that are needed to judge it.
 #
-# <details><summary>Aside: why two convolutions are not enough to be deep</summary>
+# <details><summary>Aside: two convolutions in a row are only one</summary>
 #
 # Two 3 x 3 convolutions one after the other see 5 x 5 pixels, but with nothing in between they are *one* convolution
 # with a 5 x 5 kernel: a sum of sums is a sum. Depth pays only if something stands between that is not a sum. Max
@@ -752,7 +751,8 @@ plotting.show_animation(
 
 # %% [markdown]
 # The map with stride 1 travels along: equivariant. Its largest number stays: invariant. The map with stride 4
-# flickers. The largest numbers after shifts by 0 to 4 pixels:
+# flickers: in between, its brightest place is not kept. Here that costs little. It matters where an answer lies close to
+# a threshold. The largest numbers after shifts by 0 to 4 pixels:
 
 # %% tags=["nbval-check-output"]
 for stride in (1, 2, 4):
@@ -825,8 +825,8 @@ for name, w in kernels.items():
 # - saw that maps follow shifts, that strides break this, and that a map follows a turn only if the turn leaves the
 #   kernel as it is.
 #
-# All this holds for any image, with one exception: 25 equal weights found most tumours in a simulation, where tumours
-# are larger than other bright spots. Nothing follows for real scans.
+# The sums and formulas hold for any image. That 25 equal weights found most tumours does not: it holds for a simulation in
+# which tumours are larger than other bright spots.
 #
 # **Next** We typed in every weight. In [lesson 07](07_learning.ipynb) they are learnt from examples.
 #

@@ -14,8 +14,8 @@
 # # 07 Learning
 #
 # Nobody writes down how a tumour looks. A network starts with random numbers, sees examples, and ends with numbers
-# that work. What happens in between? This lesson builds a network by hand, small enough to watch every step. And it shows
-# what training rewards: at the end, our network finds the hospital rather than the tumour.
+# that work. What happens in between? This lesson builds the parts of a network by hand, small enough to watch every step. And it
+# shows what training rewards: at the end, a network follows the hospital more than the tumour.
 #
 # **You will**
 #
@@ -32,7 +32,7 @@
 import medlib
 
 # %% tags=["parameters"]
-n_subjects = 240  # virtual patients for training and validation, two slices each
+n_subjects = 240  # virtual patients, two slices each; 15 % of them are set aside and not used here
 epochs = 20  # passes over the training slices
 seed = 0  # of the initial weights of the two networks at the end
 
@@ -56,7 +56,7 @@ plotting.use_style()
 # ## One number per slice
 #
 # Our patients are virtual: `simbrain`, the simulation of lessons 00 to 06. Half of them have a tumour. We use the FLAIR
-# images (channel 2), and draw test patients that no other lesson has seen.
+# images (channel 2). The set's own test patients stay aside: we draw new ones, which no other lesson has seen.
 
 # %% tags=["nbval-check-output"]
 from medlib.datasets import simbrain
@@ -378,7 +378,7 @@ plotting.show(fig, alt="Paths of 40 steps on the loss surface. Rate 0.03 has har
 
 # %% [markdown]
 # (Losses after 0, 5, 10, 20 and 40 steps.) Too small: far from the bottom. Too large: steps overshoot the valley and land on
-# the other slope, some of them higher up. With thousands of weights there is no such picture, but the
+# the other slope, some of them higher up. (It even came near the bottom, and was thrown out again.) With thousands of weights there is no such picture, but the
 # curve of the loss shows the same: it crawls, it falls, or it jumps.
 
 # %% tags=["plumbing"]
@@ -453,7 +453,7 @@ plotting.show(fig, alt="A chain of boxes: image X, convolution with weights W an
               "The gradient at the score is p minus y, the one at the output Z of the convolution is called G.")
 
 # %% [markdown]
-# Black: what is handed on, the forward pass. Red: the gradients on their way back. Blue boxes hold weights; each has its own
+# Black: what is handed on, the forward pass. Orange: the gradients on their way back. Blue boxes hold weights; each has its own
 # bias $b$. **ReLU**, the rectified linear unit, replaces negative numbers by 0: $\mathrm{ReLU}(Z) = \max(0, Z)$. Without it two
 # convolutions in a row would be no more than one. On the way back it lets the gradient pass where $Z > 0$, and stops it elsewhere.
 #
@@ -781,7 +781,7 @@ evenness = filters.sum(axis=(0, 1)) / np.abs(filters).sum(axis=(0, 1))  # 1 for 
 ranked = np.argsort(-np.where(signs > 0, evenness, evenness - 2))
 for number, ax in zip(ranked, axes.flat, strict=True):
     ax.imshow(filters[..., number], cmap="PuOr_r", vmin=-limit, vmax=limit)
-    ax.set_title(f"counts {signs[number]:+.2f}")
+    ax.set_title(f"weight {signs[number]:+.2f}")
     ax.set_axis_off()
 fig.supxlabel(f"weights from -{limit:.1f} (purple) to {limit:.1f} (orange)", fontsize=10)
 plotting.show(fig, alt="The eight learnt 7 by 7 kernels, each with the weight of its largest output in the score. First those that raise "
@@ -789,8 +789,8 @@ plotting.show(fig, alt="The eight learnt 7 by 7 kernels, each with the weight of
 ledger.say("Of the 49 weights of the first kernel, {positive:.0%} are positive.", positive=np.mean(filters[..., ranked[0]] > 0))
 
 # %% [markdown]
-# Each title gives the weight of the kernel's largest output in the score; kernels that raise the score stand first. All are
-# rough, for they began as noise. Yet the first has come near to a blur.
+# Each title gives the weight of the kernel's largest output in the score; those that raise the score stand first, the evenest kernel in front. All are
+# rough. Yet the first has come near to a blur.
 #
 # ## A trap
 #
@@ -808,13 +808,13 @@ train_flair = scanned(data.train, labels)
 validation_flair = scanned(data.validation, data.validation.labels)
 
 # %% tags=["plumbing"]
-size = np.abs((images != 0).sum(axis=(1, 2)) - 1500)  # slices at about the same height
-pair = [int(np.flatnonzero(labels == kind)[size[labels == kind].argmin()]) for kind in (0, 1)]
-fig = plotting.image_grid(train_flair[pair], titles=["hospital A, no tumour", "hospital B, tumour"], columns=2)
-plotting.show(fig, alt="A slice from hospital A and a brighter one from hospital B.")
+middle = int(np.flatnonzero(labels == 0)[np.abs((images[labels == 0] != 0).sum(axis=(1, 2)) - 1500).argmin()])
+twice = scanned(data.train.take(np.array([middle, middle])), np.array([0, 1]))
+fig = plotting.image_grid(twice, titles=["as scanned in A", "as scanned in B"], columns=2)
+plotting.show(fig, alt="The same slice twice: as hospital A scans it, and brighter, as hospital B does.")
 
 # %% [markdown]
-# Seen alone, would either have surprised you? We train as before, but standardise with *one* mean and SD for all images, so that
+# Side by side the difference is plain. Seen alone, neither would make you suspicious. We train as before, but standardise with *one* mean and SD for all images, so that
 # brightness stays in.
 
 # %%
@@ -852,7 +852,7 @@ ledger.say("On {says_the_hospital:.0%} of the test slices the upper network says
            "{chance:.0%}. The lower network is ahead by {difference} (95 % interval, same patients).", difference=difference, chance=np.mean(test.labels == at_b))
 
 # %% [markdown]
-# The upper network is splendid in validation and poor on the test: it has learnt the hospital. The lower one is the network from
+# The upper network is splendid in validation and poor on the test: it has learnt mostly the hospital, and a little of the tumour. The lower one is the network from
 # before. The bands of `network_auc` and `shortcut_test_auc` do not overlap: other seeds tell the same story. The validation patients could not show
 # it: the same trap lies in them. Descent takes whatever lowers the loss soonest, and brightness is easier to find than a tumour.
 # This is **shortcut learning** ([Geirhos and others 2020](https://doi.org/10.1038/s42256-020-00257-z)). It has happened with pneumonia
@@ -883,7 +883,8 @@ pd.DataFrame(table, index=["background to tissue", "tissue to tumour"]).round(2)
 
 # %% [markdown]
 # Standardised as a whole, the two scans still differ: B brightened the tissue and not the black border. So the step at
-# the border is larger, the tumour stands out less, and a network can still learn the hospital. Standardised by its tissue
+# the border is larger and the tumour stands out less: a trace from which a network might learn the hospital. (One slice shows
+# the trace, not how well a network would use it.) Standardised by its tissue
 # (mean 0, tumour included), the slice is the same from both, and nothing is left to learn the hospital from. So the lower
 # network above would be the same, had its images come from A and B.
 #

@@ -133,7 +133,7 @@ plotting.show(fig, alt="The same four slices with their labels; tumours are outl
 #
 # ### 1 and 2: the ones that stop
 #
-# The kindest defects raise an error. One function never existed, and `fit` gets a file name where it needs numbers.
+# The kindest defects raise an error. One function does not exist (Keras has `load_img`), and `fit` gets a file name where it needs numbers.
 
 # %% tags=["nbval-check-output"]
 print("keras.utils.load_image exists:", hasattr(keras.utils, "load_image"))
@@ -145,7 +145,8 @@ except Exception as error:
     print("fit on a file name:", type(error).__name__)
 
 # %% [markdown]
-# From here on nothing stops. The code runs, and is wrong.
+# Suppose these two are repaired. (You found missing imports, or a batch axis that is not there? Good; they would stop the code as
+# well.) From here on nothing stops. The code runs, and is wrong.
 #
 # ### 3 and 4: the last layer and its loss
 #
@@ -323,7 +324,7 @@ baseline = classical.build_classical().fit(train.images, train.labels)
 # blocks of two convolutions, with max pooling in between. Each convolution is followed by **batch normalisation**
 # ([Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167)): each channel is standardised over the batch, then scaled and
 # shifted by two learnt numbers, so that it needs no bias. For predictions, running means from the training stand in for
-# the batch. (Lesson 15 measures what it does, and where random weights should begin: `he_normal`.)
+# the batch. (Lesson 15 will measure what it does, and where random weights should begin: `he_normal`.)
 
 
 # %%
@@ -351,7 +352,7 @@ network = keras.Sequential([
 print(f"{sum(w.numpy().size for w in network.trainable_weights):,} weights to learn")
 
 # %% [markdown]
-# (Elsewhere in the course: `medlib.models.build("cnn", ...)`.) The figure follows one image through the network. The orange
+# (Elsewhere in the course: `medlib.models.build("cnn", ...)`.) The figure shows the size of the maps, and how much of an image one of their numbers sees. The orange
 # square is the receptive field ([lesson 06](06_convolution.ipynb)): all that one number of a map can see.
 
 # %% tags=["plumbing"]
@@ -484,8 +485,8 @@ plotting.show_animation(
 )
 
 # %% [markdown]
-# Before training all slices get nearly the same probability. While the learning rate is high, both classes are thrown to
-# one side and back, together. Only later do they part. What ends on the wrong side of the dotted line, the threshold 1/2,
+# Before training all slices get nearly the same probability. In the first looks both classes are thrown
+# about together; then they part, and as the learning rate falls the histograms settle. What ends on the wrong side of the dotted line, the threshold 1/2,
 # is an error. The black dot marks that threshold on the ROC curve ([lesson 05](05_classical_baseline.ipynb)).
 
 # %% tags=["plumbing"]
@@ -557,7 +558,7 @@ results = {"classical": measured(hand_made, 0), "first CNN": measured(probabilit
 pd.DataFrame(results)
 
 # %% [markdown]
-# Both models saw the same patients, so easy and hard patients cancel out in the *difference* of their AUCs: the paired
+# Both models saw the same patients, so much of the luck of easy and hard patients cancels in the *difference* of their AUCs: the paired
 # comparison of [lesson 05](05_classical_baseline.ipynb).
 
 # %%
@@ -608,7 +609,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# At 1/2 the network raises few false alarms and misses more tumours. A screening programme might want another point. Which
+# At 1/2 the network calls few normal slices a tumour and misses a larger share of the tumours. A screening programme might want another point. Which
 # one is a *decision*, so it is made on validation patients. Move the threshold and watch their dot.
 
 # %% tags=["plumbing"]
@@ -656,7 +657,7 @@ chosen = ranked[int(np.ceil(0.9 * len(ranked))) - 1]
 caught = statistics.proportion_interval(probability[tumour] >= chosen, subjects=who[tumour])
 alarms = statistics.proportion_interval(probability[~tumour] >= chosen, subjects=who[~tumour])
 ledger.say(
-    "Threshold {chosen:.2f}: share of the tumour slices found {caught}, share of false alarms {alarms} (test patients, 95 %).",
+    "Threshold {chosen:.2f}: share of the tumour slices found {caught}, share of the normal slices called tumour {alarms} (test patients, 95 %).",
     chosen=chosen, caught=caught, alarms=alarms,
 )
 
@@ -801,7 +802,8 @@ if all(bands) and simulated:
     )
 
 # %% [markdown]
-# Averaged over ten trainings the network's gap all but vanishes: one training is a matter of luck, too. The classical model
+# So the sizes push the other way: the gap sits in the small tumours, and in this one training. Averaged over ten trainings it all
+# but vanishes. The classical model
 # has no seed, and its AUC is higher on test, by more than the sizes explain. Its interval includes zero: 90 patients are
 # few. So a gap needs neither leak nor overfitting. **Never read an AUC without asking who was in the group, and how many.**
 #
@@ -846,7 +848,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# The missed tumours are small or faint and look like the spots around them; the false alarms have many spots, or some that
+# The missed tumours are small or faint, and most lie at the dark ventricles or at the rim; the false alarms have many spots, or some that
 # run together. If you did not get all eight right, you understand the network. That does not make its errors harmless.
 #
 # ## Keep it, and use it
@@ -932,7 +934,8 @@ pd.DataFrame({
 }, index=new["image"]).round(3)
 
 # %% [markdown]
-# The two middle columns agree. In the last one every answer is a sure one, 0 or 1, and nothing warns: preprocessing belongs
+# The two middle columns agree. In the last one the images were not divided by 255. Every
+# answer is a sure one, right or wrong, and nothing warns: preprocessing belongs
 # to the model. The folder `first_cnn` stays beside this notebook; `medlib train` makes one from your own images.
 #
 # **In this lesson we**
