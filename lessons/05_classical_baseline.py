@@ -90,8 +90,8 @@ plotting.show(
 data.summary()
 
 # %% [markdown]
-# A slice is thousands of numbers. Move the head by one pixel, and each of them belongs to another place. A **feature** is a
-# number computed from the image that should keep its meaning then.
+# Move the head by one pixel, and every pixel shows another place. A **feature** is a number computed from the image that should keep
+# its meaning then.
 #
 # ### How bright: percentiles
 #
@@ -272,7 +272,7 @@ check.exercise("05.1", asymmetry)
 #
 # <details><summary>Answer</summary>
 #
-# No. The heads are shifted and turned, so the middle of the brain is seldom the middle column. A feature is only as good
+# Not that we could show. The heads are shifted and turned, so the middle of the brain is seldom the middle column. A feature is only as good
 # as what it takes for granted.
 #
 # </details>
@@ -506,8 +506,8 @@ ledger.say(
 # - **Two families are better than one**: brightness and texture say different things.
 # - **All three are worse than two.** HOG adds 324 numbers. The training AUC of logistic regression rises, its validation AUC falls: that is
 #   **overfitting**.
-# - From the open to the filled marker is the **generalisation gap**. A gap alone is no overfitting: the best candidate has one.
-#   Trees know nearly every training image by heart, and are not the better for it.
+# - From the open to the filled marker is the **generalisation gap**, widest for trees. A gap alone is no overfitting: the best
+#   candidate has one.
 #
 # **Exercise 05.2: how strong a penalty?** In `LogisticRegression(C=...)` a *small* `C` is a *strong* penalty on the weights. Write a
 # function that fits one pipeline (`StandardScaler`, then `LogisticRegression` with `max_iter=1000`) to `known` for each `C` in
@@ -536,7 +536,7 @@ check.exercise("05.2", choose_penalty)
 
 # %% [markdown]
 # [Solution](solutions/05_classical_baseline.ipynb). Try it on the features in `candidates[best][1]`, a dictionary with a table a split, with
-# `[0.001, 0.01, 0.1, 1, 10]`. Then give it the training features as `new`, too. Which `C` wins, and why is that no surprise?
+# `[0.001, 0.01, 0.1, 1, 10]`. Then give it the training features as `new`, too. Which `C` wins, and why?
 #
 # <details><summary>Answer</summary>
 #
@@ -547,8 +547,8 @@ check.exercise("05.2", choose_penalty)
 #
 # ### Choosing features is learning, too
 #
-# Radiomics software gives a thousand features, and one keeps those that go best with the label. When? An experiment
-# *without any signal*: 60 patients, 1,000 random numbers each, labels shuffled. We keep the best 20 and test by
+# Radiomics software gives a thousand features, of which one keeps the best. Chosen on which patients? An experiment *without
+# any signal*: 60 patients, 1,000 random numbers each, labels shuffled. We keep the best 20 and test by
 # **cross-validation**: five times, a model learns from four fifths of the patients and scores the last fifth. With
 # `leak=True` the 20 are chosen on all patients *before* that, else in the pipeline, on the four fifths.
 
@@ -883,8 +883,8 @@ check.exercise("05.3", share_of_wins)
 #
 # <details><summary>Answer</summary>
 #
-# With 100 images the network wins four times of ten, which is no story at all. With 300 and with all images one training in ten would have
-# misled: the network that failed. With 1,000 none.
+# With 100 images the network wins four times of ten: no story at all. With 300 and with all images one training in ten misleads, the
+# network that failed. With 1,000 none.
 #
 # </details>
 #
