@@ -14,9 +14,9 @@
 # # 05 Classical baseline
 #
 # Before networks, people told computers *what to measure*: how bright, how uneven, which edges. A small statistical model
-# did the rest. Medicine still does this: [radiomics](https://doi.org/10.1148/radiol.2015151169) measures scans, often of
-# a few hundred patients. Three things are said for deep learning instead: it learns its features, it gains more from
-# more data, it is more accurate. **How good is the old way on our brain slices, and do the three claims hold?**
+# did the rest. Medicine still does this, and calls it [radiomics](https://doi.org/10.1148/radiol.2015151169). Three things
+# are said for deep learning instead: it learns its own measurements, it gains more from more data, it is more accurate. **How
+# good is the old way on our brain slices, and do the three claims hold?**
 
 # %% tags=["install"]
 import medlib
@@ -52,8 +52,6 @@ else:
     window = (0, 1)
 data = replace(data, test=test)
 pair, names, channel = train.images[chosen], data.class_names[:2], data.channel_names[-1]
-
-# %% tags=["plumbing"]
 fig = plotting.image_grid(pair[..., -1], titles=["A", "B"], window=window)
 plotting.show(
     fig,
@@ -68,7 +66,7 @@ plotting.show(
 # <details><summary>Answer</summary>
 #
 # B. The tumour is the even, light grey disc left of the middle. A has many small spots, which brains without tumours show
-# as well, the more the older they are. So "measure how bright it is" will not do.
+# as well, more of them with age. So "measure how bright it is" will not do.
 #
 # </details>
 #
@@ -76,9 +74,9 @@ plotting.show(
 #
 # - turn an image into a row of numbers: percentiles, texture, oriented gradients;
 # - read a score histogram, a ROC curve and an AUC;
-# - choose among models on validation patients, compare them in pairs, and test once;
+# - compare models on validation patients, and test once;
 # - measure what a leak in choosing features is worth;
-# - judge three claims about deep learning by intervals over trainings and patients.
+# - judge three claims by intervals over trainings and patients.
 #
 # **Reading:** about 45 min · **running:** about 40 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (`simbrain`),
 # [lesson 04](04_grey_values_and_leaks.ipynb) (splits by patient, leaks)
@@ -92,30 +90,26 @@ plotting.show(
 data.summary()
 
 # %% [markdown]
-# A slice is thousands of numbers, and none means anything by itself: move the head by one pixel, and every pixel shows
-# another place. A **feature** is a number computed from the image that keeps its meaning then.
+# Move the head by one pixel, and every pixel shows another place. A **feature** is a number computed from the image that should keep
+# its meaning then.
 #
 # ### How bright: percentiles
 #
-# A tumour holds more water than healthy tissue and is brighter in FLAIR. The mean hardly notices a small one. The
-# [percentiles](https://doi.org/10.2307/2684934) at the bright end may: $k$ per cent of the $N$ tissue pixels
-# $x_1, \dots, x_N$ do not exceed the $k$-th,
-#
-# $$q_k = \min\{\, v : \#\{ i : x_i \le v \} \ge N k/100 \,\},$$
-#
-# where $\#$ counts. (NumPy interpolates in between.) Pixels that are zero in every channel are background.
+# A tumour holds more water than healthy tissue and is brighter in FLAIR. The mean hardly notices a small one. The bright end
+# may: the [percentile](https://numpy.org/doc/stable/reference/generated/numpy.percentile.html) $q_k$ is the value that $k$ per
+# cent of the tissue pixels do not exceed. Pixels that are zero in every channel are background, not tissue.
 #
 # > **Predict** In which of the two slices is the bright end, say $q_{98}$, higher?
 
 # %% tags=["nbval-check-output"]
-tissue = [image[image.max(axis=-1) > 0] for image in pair]
+tissue = [image[image.max(axis=-1) > 0] for image in pair]  # of A and of B
 ends = [50, 75, 90, 95, 98, 99]
-bright = [np.percentile(pixels[:, -1], ends) for pixels in tissue]
+bright = [np.percentile(pixels[:, -1], ends) for pixels in tissue]  # FLAIR is last
 pd.DataFrame(bright, index=["A", "B (tumour)"], columns=[f"q{k}" for k in ends]).round(2)
 
 # %% [markdown]
-# In A, the one *without* a tumour: its spots are brighter than the tumour. Only from $q_{75}$ down is B ahead. One feature
-# is easily fooled. We need several, and something that weighs them.
+# In A, the one *without* a tumour: its spots are brighter than the tumour. One feature is easily fooled. We need several, and
+# something that weighs them.
 #
 # ### How uneven: local standard deviation
 #
@@ -156,7 +150,6 @@ if len(inside):
 
 # %% tags=["plumbing"]
 def window_frames():
-    """Move the window along the row, from the tumour to the right and round."""
     box = plt.Rectangle((0, 0), 5, 5, fill=False, color=plotting.ORANGE, lw=2)
     left.add_patch(box)
     patch = middle.imshow(np.zeros((5, 5)), vmin=low, vmax=high)
@@ -172,18 +165,13 @@ def window_frames():
         fig.set_layout_engine("none")  # which the first frame has used
 
 
-# %% tags=["plumbing"]
-plotting.show_animation(
-    window_frames(),
-    milliseconds=500,
-    alt="A window of 5 by 5 pixels slides along a row of slice B. Its standard deviation is high where "
-    "the window holds the rim of the brain or a dark ventricle, and low inside the tumour.",
-)
+alt = "A window of 5 by 5 pixels slides along a row of slice B. Its standard deviation is high where "
+alt += "the window holds the rim of the brain or a dark ventricle, and low inside the tumour."
+plotting.show_animation(window_frames(), milliseconds=500, alt=alt)
 
 # %% [markdown]
 # The window slides along one row of B. Where it holds bright *and* dark pixels, at the rim of the brain or of the dark
-# ventricles, $r$ is high. Inside the tumour it is low, as in any even tissue. Percentiles of $r$ over the whole image
-# become features.
+# ventricles, $r$ is high. In the middle of the tumour it is low, as in any even tissue. Percentiles of $r$ become features.
 #
 # ### Which grey stands beside which: co-occurrence
 #
@@ -200,20 +188,22 @@ print(levels, counts, sep="\n\n")
 
 # %% [markdown]
 # Above the picture, below its matrix. Level 2 stands beside level 2 three times, each seen from both sides: 6. Level 0
-# is never beside 3. From the shares $P_{ij}$, counts divided by their sum, comes for example
+# is never beside 3. The counts divided by their sum are shares $P_{ij}$, and one feature made of them is the
 #
 # $$\text{contrast} = \sum_{i,j} P_{ij}\,(i-j)^2,$$
 #
-# small where neighbours are alike. *Homogeneity*, *energy* and *correlation* sum up $P$ in other ways.
+# small where neighbours are alike. Three more such sums go with it.
 #
 # ### Which way the edges run: HOG
 #
 # A **histogram of oriented gradients** describes shape. It was made to [find pedestrians](https://doi.org/10.1109/CVPR.2005.177).
-# From the differences $g_x$ and $g_y$ of neighbouring pixels each pixel gets an edge strength and a direction,
+# The differences of neighbouring pixels, $g_x$ across and $g_y$ down, give each pixel an edge strength $m$ and the direction
+# $\theta$ in which the grey value changes fastest, across the edge:
 #
 # $$m = \sqrt{g_x^2 + g_y^2}, \qquad \theta = \arctan(g_y / g_x) \bmod 180°.$$
 #
-# The image is cut into cells. Each cell has a histogram of $\theta$ with nine bins, in which a pixel counts with its $m$.
+# The image is cut into cells. Each cell has a histogram of $\theta$ with nine bins, in which a pixel counts with its $m$. Here
+# `picture` is slice B in FLAIR:
 
 # %%
 from skimage.feature import hog
@@ -233,8 +223,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Each picture is divided by its largest value. The strokes run along the edges: around the brain they follow its outline. (As features we
-# use four cells across, to have fewer numbers.)
+# Each cell has a star of nine strokes, one a bin, brighter where more counts. They are drawn *along* the edges: around the brain
+# they follow its outline. (Each picture is divided by its maximum. As features we use only $4 \times 4$ cells.)
 #
 # ### All images
 #
@@ -249,13 +239,11 @@ families = {
     "HOG": classical.hog_features,
 }
 
-# %%
+# %% tags=["nbval-check-output"]
 features = {
     split: {name: family(part.images) for name, family in families.items()}
     for split, part in data.splits.items()
 }
-
-# %% tags=["nbval-check-output"]
 {name: table.shape for name, table in features["train"].items()}  # images, features
 
 # %% [markdown]
@@ -280,13 +268,12 @@ def asymmetry(images):
 check.exercise("05.1", asymmetry)
 
 # %% [markdown]
-# [Solution](solutions/05_classical_baseline.ipynb). When we choose a model below, come back, put `asymmetry` into `families` as
-# well, and run on. Does it help?
+# [Solution](solutions/05_classical_baseline.ipynb). At the end, come back and put `asymmetry` into `families`, too. Does it help?
 #
 # <details><summary>Answer</summary>
 #
-# Not that we could show. The heads are shifted and turned, so the middle of the brain is seldom the middle column. A feature is only as good as
-# what it takes for granted.
+# Not that we could show. The heads are shifted and turned, so the middle of the brain is seldom the middle column. A feature is only as good
+# as what it takes for granted.
 #
 # </details>
 #
@@ -295,7 +282,9 @@ check.exercise("05.1", asymmetry)
 # Take two features, so that we can draw them: the median $q_{50}$ and the bright end $q_{98}$ of FLAIR. A **logistic
 # regression** gives each image a **score** $s$ and turns it into a probability:
 #
-# $$z = \frac{f - \mu}{\sigma}, \qquad s = w_1 z_1 + w_2 z_2 + b, \qquad \text{probability} = \frac{1}{1 + e^{-s}}$$
+# $$z = \frac{f - \mu}{\sigma}, \qquad s = w_1 z_1 + w_2 z_2 + b$$
+#
+# $$\text{probability} = \frac{1}{1 + e^{-s}}$$
 #
 # Each feature $f$ is standardised first, with the mean $\mu$ and standard deviation $\sigma$ *of the training images*. The weights $w$
 # and the offset $b$ are fitted; a penalty keeps $w$ small. A scikit-learn
@@ -306,7 +295,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-two = {split: tables["intensity"][:, [-7, -3]] for split, tables in features.items()}
+columns = [-7, -3]  # median and 98th percentile of FLAIR
+two = {split: tables["intensity"][:, columns] for split, tables in features.items()}
 line = make_pipeline(StandardScaler(), LogisticRegression()).fit(two["train"], train.labels)
 
 # %% tags=["plumbing"]
@@ -330,8 +320,8 @@ plotting.show(fig, alt=alt)
 
 # %% [markdown]
 # The solid line is where the model hesitates, $s = 0$. It *rises*: the model does not ask "is something bright?" but "is the
-# bright end brighter than this brain's own median leads one to expect?" So a scanner that makes everything brighter fools it less. A and B
-# are still the wrong way round: A has the higher score. Two features are not enough.
+# bright end bright *for this brain*?" A scanner that makes everything brighter fools it less. A and B are still the wrong way
+# round: A has the higher score. Two features are not enough.
 #
 # ### From a threshold to the AUC
 #
@@ -339,9 +329,12 @@ plotting.show(fig, alt=alt)
 # share of normal images that are left in peace. Each threshold gives a pair of them; all pairs together draw the
 # **receiver operating characteristic**, the ROC curve. Here for validation images, with a threshold that falls:
 
-# %% tags=["plumbing"]
+# %%
 line_scores = line.decision_function(two["validation"])
-s1, s0 = line_scores[validation.labels == 1], line_scores[validation.labels == 0]
+s1 = line_scores[validation.labels == 1]  # tumour images
+s0 = line_scores[validation.labels == 0]  # normal images
+
+# %% tags=["plumbing"]
 cuts = np.sort(line_scores)[::-1]
 caught, alarmed = ((each >= cuts[:, None]).mean(axis=1) for each in (s1, s0))
 
@@ -361,7 +354,6 @@ def draw_scores():
 
 # %% tags=["plumbing"]
 def threshold_frames(thresholds):
-    """Move the threshold; draw the part of the curve that it has passed."""
     fig = draw_scores()
     left, right = fig.axes
     rule = left.axvline(0, color="k")
@@ -378,13 +370,9 @@ def threshold_frames(thresholds):
         fig.set_layout_engine("none")  # which the first frame has used
 
 
-# %% tags=["plumbing"]
-plotting.show_animation(
-    threshold_frames([0, *np.arange(2.5, -2.6, -0.5)]),
-    milliseconds=700,
-    alt="Left: histograms of the scores of normal and tumour images, which overlap, with a threshold "
-    "that moves from high to low. Right: the ROC curve is drawn from the lower left to the upper right.",
-)
+alt = "Left: histograms of the scores of normal and tumour images, which overlap, with a threshold "
+alt += "that moves from high to low. Right: the ROC curve is drawn from the lower left to the upper right."
+plotting.show_animation(threshold_frames([0, *np.arange(2.5, -2.6, -0.5)]), milliseconds=700, alt=alt)
 
 # %% tags=["plumbing"]
 _ = ipywidgets.interact(
@@ -396,15 +384,15 @@ _ = ipywidgets.interact(
 
 # %% [markdown]
 # A high threshold is the lower left corner: hardly an alarm, hardly a tumour caught. A threshold below all scores is the upper
-# right: every tumour is caught, and every normal image raises an alarm. A model that guesses catches as many as it alarms, and
-# stays on the diagonal.
+# right: all tumours caught, and an alarm for every normal image. A model that guesses gives the diagonal.
 #
-# The **AUC**, the area under the curve, sums it up without a threshold. It is the probability that a tumour image scores higher
+# The **AUC**, the area under the curve, needs no threshold. It is the probability that a tumour image scores higher
 # than a normal one, ties counting half ([Hanley and McNeil 1982](https://doi.org/10.1148/radiology.143.1.7063747)):
 #
 # $$\text{AUC} = \frac{1}{n_1 n_0} \sum_{a:\, y_a = 1}\ \sum_{b:\, y_b = 0} \Big( [s_a > s_b] + \tfrac{1}{2} [s_a = s_b] \Big)$$
 #
-# Here $y$ is the label, $n_1$ and $n_0$ count the images of each class, and $[\cdot]$ is 1 if true, else 0. One half is guessing, 1 a perfect order.
+# Here $y$ is the label, 1 for a tumour; $n_1$ and $n_0$ count the images of each class; $[\cdot]$ is 1 if true, else 0. One half is
+# guessing, 1 a perfect order. The code does what the formula says, for all pairs at once:
 
 # %% tags=["nbval-check-output"]
 from medlib.evaluation import statistics
@@ -421,8 +409,8 @@ print("pairs and area agree:", np.isclose(by_pairs, auc(validation.labels, line_
 # ## Choosing on validation
 #
 # Two models: logistic regression, and **boosted trees**, many small trees of yes-no questions, each fitted to the errors of those
-# before it ([Friedman 2001](https://doi.org/10.1214/aos/1013203451)). Five sets of features. All ten candidates learn from the training
-# patients and are compared on the validation patients.
+# before it ([Friedman 2001](https://doi.org/10.1214/aos/1013203451)). With five sets of features that makes ten candidates, trained on
+# training patients and compared on validation patients.
 #
 # > **Predict** Which family of features will be best alone, which worst? And will all three together beat two?
 
@@ -430,7 +418,7 @@ print("pairs and area agree:", np.isclose(by_pairs, auc(validation.labels, line_
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 models = {
-    "logistic": LogisticRegression(C=classical.REGULARISATION, max_iter=1000),
+    "logistic": LogisticRegression(C=classical.REGULARISATION, max_iter=1000),  # C = 0.1
     "trees": HistGradientBoostingClassifier(max_iter=20, random_state=seed),
 }
 feature_sets = [[name] for name in families] + [["intensity", "texture"], list(families)]
@@ -457,9 +445,9 @@ aucs = pd.Series({key: auc(validation.labels, s) for key, (_, s) in scores.items
 best = aucs.idxmax()
 
 # %% [markdown]
-# A difference between two candidates needs an interval of its own, on the *same* patients: where one finds a patient hard, the other often
-# does too. `auc_test` is the paired test of [DeLong and others](https://doi.org/10.2307/2531595), with all images of one patient
-# counted together, because they are alike ([Obuchowski 1997](https://doi.org/10.2307/2533958)).
+# The candidates scored the *same* patients, and a patient who is hard for one is often hard for the other. So the *difference* gets
+# an interval of its own: `auc_test` is the paired test of [DeLong and others](https://doi.org/10.2307/2531595), in which the images of
+# one patient count together, being alike ([Obuchowski 1997](https://doi.org/10.2307/2533958)).
 
 # %%
 def minus_best(s):
@@ -486,14 +474,10 @@ for ax, zero in ((left, 0.5), (right, 0)):
 short = {"intensity + texture": "int. + text.", " + ".join(families): f"all {len(families)}"}
 left.set_yticks(range(len(scores)), [f"{short.get(f, f)}, {m}" for f, m in scores])
 left.set(xlabel="AUC: open training,\nfilled validation", xlim=(0.4, 1.03), ylim=(len(scores) - 0.5, -0.5))
-_ = right.set(xlabel="validation AUC minus the best\none's, with 95 % interval", xlim=(-0.45, 0.05))
-
-# %% tags=["plumbing"]
-plotting.show(
-    fig,
-    alt="Training and validation AUC of ten candidates, and how far each is behind the best on validation. "
-    "Trees have a training AUC near 1 and less on validation than logistic regression on the same features; HOG is at one half.",
-)
+right.set(xlabel="validation AUC minus the best\none's, with 95 % interval", xlim=(-0.45, 0.05))
+alt = "Training and validation AUC of ten candidates, and how far each is behind the best on validation. The best is "
+alt += "logistic regression on intensity and texture. Trees have a training AUC near 1; HOG is at one half on validation."
+plotting.show(fig, alt=alt)
 
 # %% tags=["plumbing"]
 def with_interval(split, scores):
@@ -514,21 +498,22 @@ ledger.say(
 )
 
 # %% [markdown]
-# (Lines such as `05/validation_auc = ...` are the course's ledger: the band is where 99 % of further runs should end.)
+# (Lines such as `05/validation_auc = ...` are the course's ledger: the band is where 99 % of runs with other seeds should end. Here
+# nothing is random, so it has no width.)
 #
-# - Alone, **intensity** comes out highest, and **HOG** guesses. HOG describes *fixed places*, and a tumour may sit anywhere; that is a
-#   likely reason, which we have not tested.
+# - Alone, **intensity** comes out highest, and **HOG** guesses. HOG describes *fixed places*, and a tumour may sit anywhere: a
+#   likely reason, not tested.
 # - **Two families are better than one**: brightness and texture say different things.
 # - **All three are worse than two.** HOG adds 324 numbers. The training AUC of logistic regression rises, its validation AUC falls: that is
 #   **overfitting**.
-# - The distance between the open and the filled marker is the **generalisation gap**. A gap alone is no overfitting: the best
-#   candidate has one, too. Trees know nearly every training image by heart, and are not the better for it.
+# - From the open to the filled marker is the **generalisation gap**, widest for trees. A gap alone is no overfitting: the best
+#   candidate has one.
 #
 # **Exercise 05.2: how strong a penalty?** In `LogisticRegression(C=...)` a *small* `C` is a *strong* penalty on the weights. Write a
-# function that fits one pipeline (`StandardScaler`, then `LogisticRegression` with `max_iter=1000`) for each `C` in `choices` and
-# returns the `C` with the highest validation AUC.
+# function that fits one pipeline (`StandardScaler`, then `LogisticRegression` with `max_iter=1000`) to `known` for each `C` in
+# `choices`, and returns the `C` with the highest AUC on `new`.
 #
-# > **Hint** Fit on `known`, call `decision_function(new)`, then `auc(new_labels, ...)`.
+# > **Hint** `make_pipeline(...).fit(known, known_labels)`, then `decision_function(new)`, then `auc(new_labels, ...)`.
 
 
 # %% tags=["exercise"]
@@ -551,21 +536,21 @@ check.exercise("05.2", choose_penalty)
 
 # %% [markdown]
 # [Solution](solutions/05_classical_baseline.ipynb). Try it on the features in `candidates[best][1]`, a dictionary with a table a split, with
-# `[0.001, 0.01, 0.1, 1, 10]`. Then give it the training features as `new`, too. Which `C` wins, and why is that no surprise?
+# `[0.001, 0.01, 0.1, 1, 10]`. Then give it the training features as `new`, too. Which `C` wins, and why?
 #
 # <details><summary>Answer</summary>
 #
-# On validation 1 comes out best, so our fixed 0.1 was no lucky choice. On the training images the weakest penalty wins, as it must: a model that
-# is held back less fits what it has seen better.
+# On validation 1 comes out best, a little ahead of the 0.1 that the course uses. On the training images the weakest penalty wins: a
+# model that is held back less fits better what it has seen.
 #
 # </details>
 #
 # ### Choosing features is learning, too
 #
-# Radiomics software gives a thousand features, and one keeps those that go best with the label. When? An experiment
-# *without any signal*: 60 patients, 1,000 random numbers each, labels from a coin. We keep the best 20 and test by
+# Radiomics software gives a thousand features, of which one keeps the best. Chosen on which patients? An experiment *without
+# any signal*: 60 patients, 1,000 random numbers each, labels shuffled. We keep the best 20 and test by
 # **cross-validation**: five times, a model learns from four fifths of the patients and scores the last fifth. With
-# `leak=True` the 20 are chosen from all patients *before* that, else inside the pipeline, from the four fifths.
+# `leak=True` the 20 are chosen on all patients *before* that, else in the pipeline, on the four fifths.
 
 # %%
 from sklearn.feature_selection import SelectKBest
@@ -609,14 +594,14 @@ ledger.say(
 )
 
 # %% [markdown]
-# A brilliant result from nothing. The labels of the patients to be scored had helped to choose. Papers on gene expression made this mistake for
-# years ([Ambroise and McLachlan 2002](https://doi.org/10.1073/pnas.102102699)). Put *every* step that learns into the pipeline, and it cannot
-# happen.
+# A brilliant result from nothing: the labels of the patients to be scored had helped to choose, as in published studies of gene
+# expression ([Ambroise and McLachlan 2002](https://doi.org/10.1073/pnas.102102699)). Put *every* step that learns into the pipeline, and
+# it cannot happen.
 #
 # ## The test, once
 #
-# Our winner was picked *because* its number is high. The best of ten noisy numbers is on average a little too good, and so is its lead over the
-# others. So it is measured again, on 90 new patients.
+# Our winner was picked *because* its number is high. The best of ten noisy numbers is on average a little too good, and so is its
+# lead. So we measure it again, on 90 new patients.
 
 # %%
 pipeline, table = candidates[best]
@@ -634,23 +619,25 @@ ledger.say(
 )
 
 # %% [markdown]
-# Which images does it get wrong? Below are four test images with their scores: the two tumour images with the lowest, and the two normal
-# ones with the highest. Which are the tumours? Decide before you look at the second row.
+# Which images does it get wrong? Below are the two tumour images with the lowest scores and the two normal ones with the highest.
+# Which are the tumours? Decide before you look at the second row.
 
 # %% tags=["plumbing"]
 missed = np.flatnonzero(test.labels == 1)[np.argsort(test_scores[test.labels == 1])[:2]]
 alarms = np.flatnonzero(test.labels == 0)[np.argsort(-test_scores[test.labels == 0])[:2]]
 worst = np.concatenate([missed, alarms])[[2, 0, 3, 1]]
-pictures = test.images[worst][..., -1]
+ys, xs = test.images[worst].max(axis=(0, 3)).nonzero()
+crop = np.s_[:, ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]  # cut off the empty margin
+pictures = test.images[worst][..., -1][crop]
 titles = [f"{letter}: $s$ = {test_scores[w]:+.1f}" for letter, w in zip("CDEF", worst, strict=True)]
 fig = plotting.image_grid(pictures, titles=titles, window=window)
 plotting.show(fig, alt=f"{channel} of four test images that the model gets wrong, with their scores.")
 
 # %% tags=["plumbing"]
 fig = plotting.image_grid(pictures, titles=[names[test.labels[w]] for w in worst], window=window)
-for ax, w in zip(fig.axes, worst, strict=True):
-    if test.masks is not None:
-        plotting.outline(ax, test.masks[w])
+if test.masks is not None:
+    for ax, mask in zip(fig.axes, test.masks[worst][crop], strict=True):
+        plotting.outline(ax, mask)
 plotting.show(
     fig,
     alt="The same four images with the tumours outlined: two that were missed are small or faint, two false "
@@ -658,14 +645,14 @@ plotting.show(
 )
 
 # %% [markdown]
-# The missed tumours are small and faint. The false alarms are full of bright spots. Percentiles and texture cannot say *what* is bright, nor
-# where.
+# The missed tumours are small and faint, the false alarms full of bright spots. Percentiles and texture do not know *what* is
+# bright, nor where.
 #
 # ## Three claims about deep learning
 #
-# Now a small **convolutional network**: layers of filters whose numbers are *learnt*, the mean response of each last filter, a weighted
-# sum. [Lesson 06](06_convolution.ipynb) and [lesson 08](08_first_cnn.ipynb) open the box. Here it is trained once and
-# briefly, 32 images a step. By chance an image is mirrored; the recipe's other random changes slow the start, and are left out.
+# Now a small **convolutional network**: layers of filters whose numbers are *learnt*, then a weighted sum of what the last filters
+# find. [Lesson 06](06_convolution.ipynb) and [lesson 08](08_first_cnn.ipynb) open the box; you need not understand its code today. It
+# is trained once and briefly, on 32 images a step, about half of them mirrored.
 
 # %% tags=["plumbing"]
 from medlib import models as networks
@@ -678,7 +665,7 @@ import keras
 task = tasks.Classification(data.class_names)
 epochs = round(steps / (len(train) // 32))
 recipe = training.recipe("cnn", n_images=len(train), epochs=epochs)
-recipe["augmentation"] = {"flip": True}
+recipe["augmentation"] = {"flip": True}  # random mirroring, nothing else
 network = networks.build("cnn", data.image_shape, task, seed=seed)
 training.fit(network, train, task=task, seed=seed, **recipe)
 network_scores = training.predict(network, test.images, task, mirror=True)[:, 1]
@@ -694,19 +681,13 @@ ledger.say(
 )
 
 # %% [markdown]
-# This is *one* training, on *one* draw of patients. Before it becomes a claim we ask what others would give.
+# This is *one* training, on *one* draw of patients: not yet a claim.
 #
 # ### Claim 1: a network learns its features
 #
-# Cut off the network's last layer: 64 numbers an image remain, its **learnt features**. Do they know more than those of the same network *before*
-# training, with random filters? A logistic regression gets either. It must not learn from the images of the network's training: those the network
-# knows too well.
-#
-# | step | images |
-# |---|---|
-# | filters are learnt (or stay random) | training patients |
-# | logistic regression on the features is fitted | validation patients |
-# | AUC is measured | test patients |
+# Cut off the network's last layer: 64 numbers an image remain, its **learnt features**. Are they worth more than those of the same
+# network *before* training, with random filters? A logistic regression gets either. It learns from the validation patients, whom
+# the network has not seen, and is tested on the test patients.
 
 # %%
 untrained = networks.build("cnn", data.image_shape, task, seed=seed)  # before training
@@ -738,19 +719,18 @@ ledger.say(
 )
 
 # %% [markdown]
-# The interval speaks about other patients. For other *trainings* look at the band above it: ten trainings gave it, and it stays far above
-# zero. Claim 1 holds here: training makes features that random filters do not have.
+# The interval speaks about other patients. For other *trainings* look at the band above it, from ten trainings: it stays far above
+# zero. Claim 1 holds here.
 #
 # ### A study for the other two claims
 #
-# Claims 2 and 3 compare two *ways of learning*, so many trainings are needed. The course keeps them as a **study**,
-# described in `studies/learning_curve.toml`, whose records anybody can run again:
+# Claims 2 and 3 compare two *ways of learning*. That takes many trainings, too many for a lesson. The course keeps
+# them as a **study**, which anybody can run again (`studies/learning_curve.toml`):
 #
 # - 100, 300, 1,000 or all 2,040 images of the training and validation patients, always *whole patients*;
-# - at each size ten trainings of each model: the hand-made features of our winner, and the network. Each seed draws other patients, the same
-#   for both models;
-# - about 400 steps for the network at every size, with the whole recipe, so that more images do not mean a longer training;
-# - tested on the patients of this lesson.
+# - at each size ten trainings of our winner and ten of the network; each draws other patients, the same for both models;
+# - about 400 steps for the network at every size, so that more images do not mean a longer training;
+# - this lesson's test patients.
 #
 # > **Predict** Draw two curves, AUC against the number of images. Which is on top with 100 images, which with all?
 
@@ -799,25 +779,25 @@ if study:
     )
 
 # %% [markdown]
-# Lines are means of ten trainings, circles the single ones, stars the two models of this
-# lesson, whose network had half the steps and only mirrored images (markers stand a little apart, to be seen). The pale bands are 95 % intervals for *other
-# trainings and other test patients together*: each patient is left out in turn, for each training
-# ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015), with trainings for radiologists).
+# Lines are means of ten trainings, circles the single ones, stars the two models of this lesson, whose network had half the steps
+# and fewer random changes of its images. The pale bands are 95 % intervals for *other trainings and other test patients together*, by
+# a method made for several radiologists who read the same patients; here trainings take the place of radiologists
+# ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)).
 #
-# With 100 images both are poor. With 300, one of ten networks learnt nothing, and the band is wide; the other nine beat every hand-made one.
-# With all images one network of ten still ended below the hand-made features.
+# With 100 images both are poor. With 300, one of ten networks learnt nothing; the other nine beat every hand-made model.
+# With all images one network of ten still ended below the hand-made model.
 #
 # <details><summary>What these intervals do not know</summary>
 #
-# With all images there are no *other* training patients to draw: only initial weights and test patients vary, and the hand-made model gives ten
-# times the same. Draws of 1,000 out of 2,040 images overlap, too. There the intervals are, if anything, too narrow.
+# With all images there are no *other* training patients to draw, and the hand-made model gives ten times the same. Draws of 1,000 out of
+# 2,040 images overlap. There the intervals are, if anything, too narrow.
 #
 # </details>
 #
 # ### Claims 2 and 3, size by size
 #
-# Claim 3: the network's AUC is higher. We take the difference, network minus hand-made, on the same training and test patients. Claim 2: the
-# network **gains** more, from few images to all. "Few" can be 100, 300 or 1,000. We take each.
+# Claim 3: the network's AUC is higher. We take the difference, network minus hand-made, on the same patients. Claim 2: from few images to
+# all, the network **gains** more. "Few" can be 100, 300 or 1,000; we take each.
 
 # %%
 def gain_difference(labels, scores):
@@ -826,15 +806,14 @@ def gain_difference(labels, scores):
     return (every_network - few_network) - (every - few)
 
 
+# %% tags=["plumbing"]
 def gains_from(n):
     which = [(model, size) for model in ("classical", "cnn") for size in (n, "all")]
     stacked = np.stack([study.scores[each] for each in which], axis=-1)
-    return statistics.seeds_and_patients_interval(
-        gain_difference, study.labels, stacked, subjects=study.subjects
-    )
+    give = study.labels, stacked
+    return statistics.seeds_and_patients_interval(gain_difference, *give, subjects=study.subjects)
 
 
-# %% tags=["plumbing"]
 def draw_intervals(ax, found, title):
     for height, each in enumerate(found.values()):
         ends = [[each.value - each.low], [each.high - each.value]]
@@ -855,11 +834,11 @@ if study:
     gaps.index = [100, 300, 1000, 2040]
     gaps = {n: gap for n, gap in zip(gaps.index, gaps.itertuples(), strict=True)}
     gains = {f"{n} to 2040": gains_from(n) for n in (100, 300, 1000)}
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6))
+    fig, (left, right) = plt.subplots(2, 1, figsize=(5.5, 5.6), height_ratios=(4, 3.2))
     draw_intervals(left, gaps, "claim 3: AUC")
     draw_intervals(right, gains, "claim 2: gain in AUC")
-    left.set(ylabel="training images", xlabel="network minus hand-made")
-    right.set(xlabel="network minus hand-made")
+    left.set(ylabel="training images")
+    right.set(ylabel="training images", xlabel="network minus hand-made")
     plotting.show(
         fig,
         alt="Differences with 95 % intervals. AUC: at 100 images the interval holds zero, at 300 it just reaches it, at "
@@ -869,17 +848,17 @@ if study:
 # %% [markdown]
 # Green intervals lie above zero.
 #
-# - **Claim 3, more accurate.** 100 images: neither is shown to be better. 300: the network is ahead on average, but one training
-#   failed, and the interval just reaches zero. 1,000 and 2,040: the network is better.
+# - **Claim 3, more accurate.** 100 images: neither is shown to be better. 300: still not, if only just, for one training failed. 1,000 and
+#   2,040: the network is better.
 # - **Claim 2, gains more.** From 100 images: yes. From 300 or from 1,000: no difference between the gains is shown.
 #
-# So do not ask "which is better?" but "which is better *with the images I have*?" The study says no more than it compared: a small network with 400 steps
-# and no tuning, against features and a penalty settled on validation patients who are among the 2,040 images; on a simulation from
-# one template brain.
+# So do not ask "which is better?" but "which is better *with the images I have*?" The study says no more than it compared: a small
+# network with 400 steps and no tuning, against features settled on validation patients who are among the 2,040 images; on a simulation
+# from one template brain.
 #
-# **Exercise 05.3: one training each.** Somebody trains each model once, on the same patients, and believes the higher AUC. How often does
-# the network win? Write a function that gets the labels and the scores of both models, shape `(trainings, n)`, and returns the share of
-# trainings in which the network's AUC is strictly higher.
+# **Exercise 05.3: one training each.** Somebody trains each model once and believes the higher AUC. How often does the network win? Write
+# a function that gets the labels and the scores of both models, shape `(trainings, n)`, and returns the share of trainings in which the
+# network's AUC is strictly higher.
 #
 # > **Hint** `auc` takes one row at a time. Row $t$ of one belongs to row $t$ of the other.
 
@@ -904,19 +883,20 @@ check.exercise("05.3", share_of_wins)
 #
 # <details><summary>Answer</summary>
 #
-# With 100 images either model may win. With 300 and with all images one training in ten would have: the network that failed. With 1,000 none.
+# With 100 images the network wins four times of ten: no story at all. With 300 and with all images one training in ten misleads, the
+# network that failed. With 1,000 none.
 #
 # </details>
 #
 # ## In this lesson we
 #
-# - turned images into percentiles, texture and oriented gradients, and saw single features fooled by bright spots;
-# - weighed features by logistic regression, and read its scores through a threshold, a ROC curve and an AUC;
-# - compared ten candidates in pairs on the same validation patients, and tested the winner once;
+# - turned images into percentiles, texture and oriented gradients, and saw bright spots fool a single feature;
+# - weighed features by logistic regression, and read its scores by a threshold, a ROC curve and an AUC;
+# - compared ten candidates on the same validation patients, and tested the winner once;
 # - made an excellent AUC from pure noise by choosing features before the split;
 # - found claim 1 true here, claim 2 true only from 100 images, claim 3 from 1,000 images on.
 #
-# A baseline is worth having anyway. A network that does not beat it has too few images, something wrong with it, or nothing more to find.
+# A baseline is worth having anyway. Where a network does not beat it, ask why: too few images, a mistake, or nothing more to find?
 # Nothing here is a medical device.
 #
 # **Next** [Lesson 06](06_convolution.ipynb) opens the network: what is a filter, and what does it see?
@@ -925,7 +905,6 @@ check.exercise("05.3", share_of_wins)
 #
 # - R. J. Gillies, P. E. Kinahan, H. Hricak: [Radiomics: images are more than pictures, they are data](https://doi.org/10.1148/radiol.2015151169),
 #   *Radiology* 278 (2016) 563-577.
-# - R. J. Hyndman, Y. Fan: [Sample quantiles in statistical packages](https://doi.org/10.2307/2684934), *The American Statistician* 50 (1996) 361-365.
 # - R. M. Haralick, K. Shanmugam, I. Dinstein: [Textural features for image classification](https://doi.org/10.1109/TSMC.1973.4309314), *IEEE Transactions on
 #   Systems, Man, and Cybernetics* SMC-3 (1973) 610-621.
 # - N. Dalal, B. Triggs: [Histograms of oriented gradients for human detection](https://doi.org/10.1109/CVPR.2005.177), *CVPR* 2005, 886-893.
