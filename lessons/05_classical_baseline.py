@@ -66,7 +66,7 @@ plotting.show(
 # <details><summary>Answer</summary>
 #
 # B. The tumour is the even, light grey disc left of the middle. A has many small spots, which brains without tumours show
-# as well, more of them with age. So "measure how bright it is" will not do.
+# as well, more of them with age. Is it enough to measure how bright an image is?
 #
 # </details>
 #
@@ -108,8 +108,8 @@ bright = [np.percentile(pixels[:, -1], ends) for pixels in tissue]  # FLAIR is l
 pd.DataFrame(bright, index=["A", "B (tumour)"], columns=[f"q{k}" for k in ends]).round(2)
 
 # %% [markdown]
-# In A, the one *without* a tumour: its spots are brighter than the tumour. One feature is easily fooled. We need several, and
-# something that weighs them.
+# In A, the one *without* a tumour. A percentile counts bright pixels and does not see whether they lie together: many small spots
+# fill as much of the bright end as one disc. One feature is easily fooled. We need several, and something that weighs them.
 #
 # ### How uneven: local standard deviation
 #
@@ -503,8 +503,9 @@ ledger.say(
 #
 # - Alone, **intensity** comes out highest, and **HOG** guesses. HOG describes *fixed places*, and a tumour may sit anywhere: a
 #   likely reason, not tested.
-# - **Two families are better than one**: brightness and texture say different things.
-# - **All three are worse than two.** HOG adds 324 numbers. The training AUC of logistic regression rises, its validation AUC falls: that is
+# - **Two families are better than one** for logistic regression; perhaps brightness and texture say different things. For trees
+#   there is hardly a difference.
+# - **All three are worse than two** for logistic regression. HOG adds 324 numbers. The training AUC of logistic regression rises, its validation AUC falls: that is
 #   **overfitting**.
 # - From the open to the filled marker is the **generalisation gap**, widest for trees. A gap alone is no overfitting: the best
 #   candidate has one.
@@ -596,7 +597,7 @@ ledger.say(
 # %% [markdown]
 # A brilliant result from nothing: the labels of the patients to be scored had helped to choose, as in published studies of gene
 # expression ([Ambroise and McLachlan 2002](https://doi.org/10.1073/pnas.102102699)). Put *every* step that learns into the pipeline, and
-# it cannot happen.
+# *this* leak cannot happen.
 #
 # ## The test, once
 #
@@ -629,18 +630,18 @@ worst = np.concatenate([missed, alarms])[[2, 0, 3, 1]]
 ys, xs = test.images[worst].max(axis=(0, 3)).nonzero()
 crop = np.s_[:, ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]  # cut off the empty margin
 pictures = test.images[worst][..., -1][crop]
-titles = [f"{letter}: $s$ = {test_scores[w]:+.1f}" for letter, w in zip("CDEF", worst, strict=True)]
-fig = plotting.image_grid(pictures, titles=titles, window=window)
-plotting.show(fig, alt=f"{channel} of four test images that the model gets wrong, with their scores.")
+fig = plotting.image_grid(pictures, titles=list("CDEF"), window=window)
+plotting.show(fig, alt=f"{channel} of four test images that the model gets wrong.")
 
 # %% tags=["plumbing"]
-fig = plotting.image_grid(pictures, titles=[names[test.labels[w]] for w in worst], window=window)
+titles = [f"{names[test.labels[w]]}\n$s$ = {test_scores[w]:+.1f}" for w in worst]
+fig = plotting.image_grid(pictures, titles=titles, window=window)
 if test.masks is not None:
     for ax, mask in zip(fig.axes, test.masks[worst][crop], strict=True):
         plotting.outline(ax, mask)
 plotting.show(
     fig,
-    alt="The same four images with the tumours outlined: two that were missed are small or faint, two false "
+    alt="The same four images with their scores and the tumours outlined: two that were missed are small or faint, two false "
     "alarms are full of bright spots.",
 )
 
@@ -652,7 +653,8 @@ plotting.show(
 #
 # Now a small **convolutional network**: layers of filters whose numbers are *learnt*, then a weighted sum of what the last filters
 # find. [Lesson 06](06_convolution.ipynb) and [lesson 08](08_first_cnn.ipynb) open the box; you need not understand its code today. It
-# is trained once and briefly, on 32 images a step, about half of them mirrored.
+# is trained once and briefly, on 32 images a step, about half of them mirrored. Its score is the mean over an image and its mirror
+# image.
 
 # %% tags=["plumbing"]
 from medlib import models as networks
@@ -732,7 +734,7 @@ ledger.say(
 # - about 400 steps for the network at every size, so that more images do not mean a longer training;
 # - this lesson's test patients.
 #
-# > **Predict** Draw two curves, AUC against the number of images. Which is on top with 100 images, which with all?
+# > **Predict** Draw two curves, AUC against the number of images. Which is on top with 100 images? About where do they cross?
 
 # %%
 from coursekit import studies
@@ -780,8 +782,8 @@ if study:
 
 # %% [markdown]
 # Lines are means of ten trainings, circles the single ones, stars the two models of this lesson, whose network had half the steps
-# and fewer random changes of its images. The pale bands are 95 % intervals for *other trainings and other test patients together*, by
-# a method made for several radiologists who read the same patients; here trainings take the place of radiologists
+# and fewer random changes of its images. The pale bands are 95 % intervals for the *mean*: how far off it could be, had there been other
+# trainings and other test patients. (Single trainings may lie outside.) It is a method made for several radiologists who read the same patients; here trainings take the place of radiologists
 # ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)).
 #
 # With 100 images both are poor. With 300, one of ten networks learnt nothing; the other nine beat every hand-made model.
@@ -848,7 +850,7 @@ if study:
 # %% [markdown]
 # Green intervals lie above zero.
 #
-# - **Claim 3, more accurate.** 100 images: neither is shown to be better. 300: still not, if only just, for one training failed. 1,000 and
+# - **Claim 3, more accurate.** 100 images: neither is shown to be better. 300: not shown either: the one failed training widens the interval. 1,000 and
 #   2,040: the network is better.
 # - **Claim 2, gains more.** From 100 images: yes. From 300 or from 1,000: no difference between the gains is shown.
 #
@@ -894,7 +896,7 @@ check.exercise("05.3", share_of_wins)
 # - weighed features by logistic regression, and read its scores by a threshold, a ROC curve and an AUC;
 # - compared ten candidates on the same validation patients, and tested the winner once;
 # - made an excellent AUC from pure noise by choosing features before the split;
-# - found claim 1 true here, claim 2 true only from 100 images, claim 3 from 1,000 images on.
+# - found claim 1 to hold here, showed claim 2 only for the step from 100 images to all, claim 3 only with 1,000 or more.
 #
 # A baseline is worth having anyway. Where a network does not beat it, ask why: too few images, a mistake, or nothing more to find?
 # Nothing here is a medical device.
