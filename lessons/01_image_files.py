@@ -57,7 +57,8 @@ plotting.show(
 # Three real files. Left, **computed tomography** (CT) of a chest: the bright arrowhead is a vertebra of the spine, the
 # black areas are lung. Middle, **magnetic resonance** (MR): a slice across the abdomen. Right, **ultrasound** of a
 # heart, seen from its tip. The kind of scanner is called the **modality**. Above each picture stand the two stored
-# numbers that are drawn black and white.
+# numbers that are drawn black and white. We take the files in this order: CT for values and lengths, MR for left and
+# right, ultrasound for movement.
 #
 # **You will**
 #
@@ -66,7 +67,7 @@ plotting.show(
 # - remove from a file what tells who the patient is, and see why no list of tags is enough;
 # - read a NIfTI volume and go from voxel to millimetre and back.
 #
-# **Reading:** about 45 min · **running:** about 10 s · **builds on:** Python and NumPy, the words of
+# **Reading:** about 40 min · **running:** about 10 s · **builds on:** Python and NumPy, the words of
 # [lesson 00](00_start_here.ipynb); no medicine
 #
 # ## DICOM: pixels and what is known about them
@@ -85,8 +86,6 @@ def open_dicom(name):
 
 
 ct = open_dicom("CT_small.dcm")
-abdomen = open_dicom("examples_overlay.dcm")
-heart = open_dicom("examples_ybr_color.dcm")
 
 # %% [markdown]
 # A DICOM file is a list of **data elements**. Each has a **tag** (two hexadecimal numbers), a type (two letters, called
@@ -103,9 +102,9 @@ for name in shown.split():
 # ### CT numbers have a unit
 #
 # A CT scanner sends X-rays through the body from all around, and measures how much of them comes out on the other side.
-# On the way they are weakened, by being scattered more than by being absorbed. From that it computes the
-# **attenuation coefficient** $\mu$ (per cm) at every point of a slice, and reports it relative to water, in **Hounsfield
-# units** ([Hounsfield's Nobel lecture](https://www.nobelprize.org/prizes/medicine/1979/hounsfield/lecture/)):
+# From that it computes the **attenuation coefficient** $\mu$ (per cm), how strongly they are weakened at every point of a
+# slice, and reports it relative to water, in **Hounsfield units**
+# ([Hounsfield's Nobel lecture](https://www.nobelprize.org/prizes/medicine/1979/hounsfield/lecture/)):
 #
 # $$\mathrm{HU} = 1000 \, \frac{\mu - \mu_\text{water}}{\mu_\text{water}}$$
 #
@@ -124,7 +123,7 @@ for tissue in mu:
     print(f"{tissue:12s} {1000 * (mu[tissue] - mu['water']) / mu['water']:6.0f} HU")
 
 # %% [markdown]
-# Water is 0 by definition and air is near -1000. Fat is a little below water, muscle a little above, bone far above.
+# Water is 0 by definition and air is near -1000.
 #
 # The numbers stored in the file are not yet Hounsfield units. The scanner has shifted them, and the file says how to
 # undo that ([PS3.3 C.11.1](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)): with
@@ -138,8 +137,7 @@ hu = float(ct.RescaleSlope) * stored + float(ct.RescaleIntercept)
 print(f"stored {stored.min():.0f} to {stored.max():.0f}, so HU {hu.min():.0f} to {hu.max():.0f}")
 
 # %% [markdown]
-# Is it right? We test it on tissue, in five small squares. `squares` holds the row and column of each centre, and how
-# many pixels the square reaches to each side of it.
+# Is it right? We test it on tissue, in five small squares.
 #
 # > **Predict** A lies in the lung, which is mostly air, C in fat, D in muscle, E inside a vertebra. B lies in the
 # > largest artery, the aorta; blood by itself has about 40 HU. Which values do you expect?
@@ -166,7 +164,7 @@ plotting.show(
 )
 
 # %% tags=["nbval-check-output"]
-inside = {}
+inside = {}  # squares: row and column of the centre, pixels to each side
 for name, (row, column, half) in squares.items():
     square = hu[row - half : row + half + 1, column - half : column + half + 1]
     inside[name] = {"mean HU": square.mean(), "standard deviation": square.std()}
@@ -185,10 +183,8 @@ print(ct.ContrastBolusAgent, "|", ct.ContrastBolusRoute)
 # weakens X-rays strongly and shows where the blood is.
 #
 # Ordinary MR and ultrasound pictures have no such unit: twice the number is a brighter pixel, and no more. Our MR file
-# does not even have a `RescaleSlope`.
-#
-# > **Note** `pydicom.pixels.apply_rescale(stored, ct)` does the same sum. Where the tags are missing it returns the stored
-# > numbers without a word.
+# does not even have a `RescaleSlope`; `pydicom.pixels.apply_rescale`, which does the sum for you, then returns the
+# stored numbers without a word.
 #
 # ## Windows: what you may see
 #
@@ -208,11 +204,6 @@ def window(values, centre, width):
 
 
 # %% [markdown]
-# > **Note** `pydicom.pixels.apply_windowing`, given rescaled values, applies the window that the file asks for; its result spans the
-# > file's range of values, not 0 to 1. The course's own
-# > `medlib.preprocessing.apply_window` leaves out the halves, $(\mathrm{HU} - c) / w + \frac{1}{2}$ (LINEAR_EXACT), which
-# > suits values that are not whole numbers.
-#
 # Radiologists have a usual window for each question.
 #
 # > **Predict** Lung: $c = -600$, $w = 1500$. Soft tissue: $c = 40$, $w = 400$. Bone: $c = 400$, $w = 1800$. In which of
@@ -233,8 +224,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# One file, three pictures. Why they differ is seen on a ruler: each strip shows the grey that a window gives to every
-# number of Hounsfield units, and the letters are our five squares.
+# One file, three pictures. Why they differ is seen on a ruler: each strip shows the grey that a window gives to each
+# number, and the letters are our five squares.
 
 # %% tags=["plumbing"]
 fig, axes = plt.subplots(3, 1, figsize=(6, 2.9), sharex=True)
@@ -258,9 +249,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# In the soft-tissue and the bone window the lung, A, is black: its fine vessels are gone, although they are in the file.
-# Only the soft-tissue window gives fat, muscle and aorta (C, D, B) clearly different greys, and there the denser bone is a
-# white blot. For a network as well, **a window decides what it may see**. Try your own:
+# In the soft-tissue and the bone window the lung, A, is black: its fine vessels are gone. Only the soft-tissue window
+# gives fat, muscle and aorta (C, D, B) clearly different greys, and there the denser bone is a white blot. For a network as well, **a window decides what it may see**. Try your own:
 
 # %% tags=["parameters"]
 window_centre = 40  # HU, what the window slider starts with
@@ -307,9 +297,9 @@ check.exercise("01.1", to_grey)
 # %% [markdown]
 # ### What eight bits lose
 #
-# An ordinary JPEG or PNG file has 8 bits, so 256 greys. (PNG can have 16 bits; hardly a tutorial uses them.) The quick
-# conversion maps the smallest value to 0 and the largest to 255. We try it on a CT of a head. Brain is looked at between 0
-# and 80 HU, because its grey and its white matter differ by only about 10.
+# An ordinary JPEG or PNG file has 8 bits, so 256 greys. The quick conversion maps the smallest value to 0 and the
+# largest to 255. We try it on a CT of a head. Brain is looked at between 0 and 80 HU, because its grey and its white
+# matter differ by only about 10.
 #
 # > **Predict** The file spans about 3,900 HU. How many different values between 0 and 80 will be left?
 
@@ -318,12 +308,9 @@ head = open_dicom("J2K_pixelrep_mismatch.dcm")
 head_hu = pydicom.pixels.apply_rescale(head.pixel_array, head)
 low, high = head_hu.min(), head_hu.max()
 step = (high - low) / 255
-eight_bits = np.round((head_hu - low) / step)
-restored = eight_bits * step + low
-print(f"{low:.0f} to {high:.0f} HU; one of 255 steps is {step:.1f} HU")
-
-# %% tags=["nbval-check-output"]
+restored = np.round((head_hu - low) / step) * step + low
 brain = (head_hu >= 0) & (head_hu <= 80)
+print(f"{low:.0f} to {high:.0f} HU; one of 255 steps is {step:.1f} HU")
 print(len(np.unique(head_hu[brain])), "values between 0 and 80 HU in the file")
 print(len(np.unique(restored[brain])), "after the conversion")
 
@@ -356,8 +343,8 @@ print(f"slice thickness {float(ct.SliceThickness):.0f} mm")
 print(f"diameter of the image, by the header: {float(ct.ReconstructionDiameter):.0f} mm")
 
 # %% [markdown]
-# The slice is between seven and eight times as thick as a pixel is wide: a **voxel** (pixel with depth) is a long box, and whatever is
-# thinner than the slice is averaged with its surroundings.
+# The slice is over seven times as thick as a pixel is wide: a **voxel** (pixel with depth) is a long box, and whatever
+# is thinner than the slice is averaged with its surroundings.
 #
 # And the header contradicts itself. No chest fits into 85 mm, and by another tag the picture is four times as wide.
 # Somebody has made this file smaller for testing. If they kept every fourth pixel, then a pixel is four times as large
@@ -377,7 +364,7 @@ print(f"{wide:.0f} mm, or {4 * wide:.0f} mm if pixels were four times as large")
 #
 # DICOM places every pixel in the patient. Its axes are called **LPS**: $x$ grows to the patient's **l**eft, $y$ to the
 # back (**p**osterior), $z$ to the head (**s**uperior). Research on the brain mostly uses **RAS** instead: right, front
-# (**a**nterior), superior. Only $z$ is common to both.
+# (**a**nterior), superior.
 
 # %% tags=["plumbing"]
 import importlib.util
@@ -460,7 +447,7 @@ plotting.show(
 # $$\mathbf{P}(i, j) = \mathbf{S} + i \, \Delta_i \, \mathbf{X} + j \, \Delta_j \, \mathbf{Y}$$
 #
 # with the spacing $\Delta_i$ from column to column and $\Delta_j$ from row to row. Mind the order: `PixelSpacing` names
-# $\Delta_j$ first, and NumPy counts `[row, column]`, so $[j, i]$.
+# $\Delta_j$ first, and NumPy counts `[row, column]`, so $[j, i]$. We try it on the second file, the MR of the abdomen.
 
 # %%
 def position_mm(file, i, j):
@@ -472,6 +459,7 @@ def position_mm(file, i, j):
 
 
 # %% tags=["nbval-check-output"]
+abdomen = open_dicom("examples_overlay.dcm")
 corners = {"first pixel": (0, 0), "end of first row": (abdomen.Columns - 1, 0),
            "end of first column": (0, abdomen.Rows - 1)}
 for name, (i, j) in corners.items():
@@ -503,7 +491,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# Here they are again, with letters for the sides of the patient.
+# Again, with letters for the sides of the patient:
 
 # %% tags=["plumbing"]
 def letters(ax, left, top, right, bottom):
@@ -529,88 +517,46 @@ plotting.show(fig, alt="The same two pictures with letters. In both, the liver l
 # shows movement: one DICOM file, many **frames**.
 
 # %% tags=["nbval-check-output"]
+heart = open_dicom("examples_ybr_color.dcm")
 print("shape", heart.pixel_array.shape, "- one frame every", heart.FrameTime, "ms")
-region = heart.SequenceOfUltrasoundRegions[0]
-print("echo image: columns", region.RegionLocationMinX0, "to", region.RegionLocationMaxX1)
-print(f"one pixel: {10 * region.PhysicalDeltaX:.2f} mm")
 
 # %% [markdown]
-# Thirty frames of 240 rows, 320 columns and three colours. Again a header has survived its pixels: the echo image is said
-# to end at column 595, far outside. The frames were reduced to half their size and the description was not, so a
-# pixel is really 1.02 mm wide.
-#
-# To see movement in a still picture, we take one column of pixels through the heart from every frame and put these
-# columns side by side: depth downwards, time to the right. Cardiologists call such a picture **M-mode** (motion mode);
-# their scanners record the one line far more often.
-
-# %%
-clip = heart.pixel_array.mean(axis=-1)  # the echoes are grey: average the three colours
-m_mode = clip[:, 20:200, 160].T  # rows 20 to 199 of column 160; time to the right
+# Thirty frames of 240 rows, 320 columns and three colours, one second in all:
 
 # %% tags=["plumbing"]
 def beat():
-    """Frames: the heart beats, and a cursor runs through the M-mode picture."""
-    fig, axes = plt.subplots(1, 2, figsize=(6.2, 3.0), width_ratios=[1, 1.25])
-    picture = axes[0].imshow(clip[0, 20:200:2, 60:260:2], vmin=0, vmax=180)
-    axes[0].axvline(50, color=plotting.ORANGE, linewidth=1)
-    axes[0].set_axis_off()
-    axes[1].imshow(m_mode[::2], vmin=0, vmax=180, aspect="auto", extent=(0, 1, 184, 0))
-    axes[1].set(xlabel="time (s)", ylabel="depth along the line (mm)")
-    axes[1].grid(False)
-    cursor = axes[1].axvline(0, color=plotting.ORANGE)
-    fig.suptitle("black 0, white 180", fontsize=10, color=plotting.GREY)
+    """Frames: every second picture of the clip, cropped to the heart."""
+    fig, ax = plt.subplots(figsize=(4.2, 3.9))
+    clip = heart.pixel_array.mean(axis=-1)  # the echoes are grey: average the three colours
+    picture = ax.imshow(clip[0, 20:205, 60:260], cmap="gray", vmin=0, vmax=180)
+    ax.set_axis_off()
     for number in range(0, 30, 2):
-        picture.set_data(clip[number, 20:200:2, 60:260:2])
-        cursor.set_xdata([number / 30] * 2)
+        picture.set_data(clip[number, 20:205, 60:260])
+        ax.set_title(f"{number * heart.FrameTime / 1000:.2f} s\n0 to 180", fontsize=14)
         yield fig
 
 
-# %% tags=["plumbing"]
 plotting.show_animation(
     beat(),
     milliseconds=67,
-    alt="Left: the heart beats; its walls and a valve move, crossed by a marked vertical line. Right: the pixels on "
-    "that line over one second, with a cursor running along: some bands stay at the same depth, others wave.",
+    alt="The heart beats: its walls move in and out, and a thin bright line between them, a valve, flaps.",
 )
 
 # %% [markdown]
-# Straight bands are echoes at rest. The waves are parts of the heart, which cross the line as the heart beats: within this
-# second they move by a centimetre or two.
+# The thin line in the middle that opens and closes is a valve.
 #
 # ## What a file tells about its patient
 #
 # A header is written for those who treat the patient. It holds names, dates, places and serial numbers. Before images
-# are shared, they must be **de-identified**. For our files somebody has tried. How much is still filled in? We
-# count the elements and print none: a notebook that prints a header publishes it.
-
-# %%
-def kind(element):
-    """What an element could tell, judged by its tag and its type alone."""
-    if element.tag.is_private:
-        return "private"
-    if element.tag.group == 0x0010:  # the patient's group of tags
-        return "patient"
-    # types: PN is a person's name, DA a date, TM a time, UI a unique identifier
-    kinds = {"PN": "staff", "DA": "dates", "TM": "dates", "UI": "unique numbers"}
-    return kinds.get(element.VR, "other")
-
+# are shared, they must be **de-identified**. For our CT somebody has tried. Have they thought of the hospital? (We ask
+# only whether the field is empty: a notebook that prints a header publishes it.)
 
 # %% tags=["nbval-check-output"]
-files = {"chest CT": ct, "head CT": head, "abdomen MR": abdomen, "heart": heart}
-counts = {
-    name: pd.Series([kind(e) for e in file if not e.is_empty]).value_counts()
-    for name, file in files.items()
-}
-pd.DataFrame(counts).T.fillna(0).astype(int)
-
-# %% tags=["nbval-check-output"]
-hospital = ct["InstitutionName"]
-print("name of the hospital:", kind(hospital), "- empty:", hospital.is_empty)
+print("name of the hospital removed:", ct["InstitutionName"].is_empty)
 
 # %% [markdown]
-# **Private** elements are the manufacturer's own: nobody else knows for certain what is in them. **Unique numbers** tie an
-# image to its examination in the hospital's archive. And the name of the hospital is still there, among the "other"
-# elements. A list of things to *delete* forgets what its author did not think of. Better a list of things to *keep*:
+# It is still there. A list of things to *delete* forgets what its author did not think of, and nobody but the manufacturer knows for
+# certain what is in its **private** elements. Better a list of things to *keep*:
 
 # %%
 KEEP = ["SOPClassUID", "Modality", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit",
@@ -622,9 +568,10 @@ for name in KEEP:
     kept[name] = ct[name]
 
 # %% [markdown]
-# For our code four things must be added: a new code for the patient, the same for all images of one patient, so that they can be kept
-# together (lesson [04](04_grey_values_and_leaks.ipynb) shows what it costs otherwise); new unique numbers for the image and for its examination, series and
-# frame of reference (the same ones for all images that shared the old ones); and the **transfer syntax**, which says how the pixels are packed.
+# To be usable the file needs a little more: a new code for the patient, the same for all images of one patient, so that
+# they can be kept together (lesson [04](04_grey_values_and_leaks.ipynb) shows what it costs otherwise); new **unique
+# numbers**, since the old ones lead to the examination in the hospital's archive (images that shared a number must share
+# the new one too); and the **transfer syntax**, which says how the pixels are packed.
 
 # %%
 kept.PatientID = "subject-0001"
@@ -634,7 +581,7 @@ kept.file_meta = pydicom.dataset.FileMetaDataset()
 kept.file_meta.TransferSyntaxUID = ct.file_meta.TransferSyntaxUID
 
 # %% [markdown]
-# Does it work? We save the file (here into memory) and read it again.
+# We save the file (here into memory) and read it again.
 
 # %% tags=["nbval-check-output"]
 import io
@@ -648,7 +595,8 @@ print("same pixels:", np.array_equal(again.pixel_array, ct.pixel_array))
 print("same place: ", np.array_equal(position_mm(again, 7, 9), position_mm(ct, 7, 9)))
 
 # %% [markdown]
-# Yes: pydicom reads the same pixels in the same place. (An archive may ask for more.) And is it enough? `PixelData` is on the list, as it must be. Here are the pixels of another ultrasound file:
+# pydicom reads the same pixels in the same place. (An archive may ask for more.) Is the patient safe now? `PixelData` is
+# on the list, as it must be. Here are the pixels of another ultrasound file:
 
 # %% tags=["plumbing"]
 burned = open_dicom("examples_rgb_color.dcm")
@@ -661,7 +609,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# A medical centre, numbers, a time, all **burned into the pixels** (the file is public). A list of tags lets it pass. A
+# A medical centre, numbers, a time, all **burned into the pixels** (the file is public): a list of tags lets it pass. A
 # scan of a whole head also holds the patient's face, as a surface that can be drawn. And a network that sees such text may
 # learn "hospital B" instead of "tumour".
 # [PS3.15, annex E](https://dicom.nema.org/medical/dicom/current/output/chtml/part15/chapter_E.html) treats tags, pixels and
@@ -670,9 +618,9 @@ plotting.show(
 # ## NIfTI: a volume and its place
 #
 # Research on the brain mostly uses [NIfTI](https://nifti.nimh.nih.gov/nifti-1): one file with a whole volume and a small
-# header. It has no field for a name, but some for free text: look into those before you share a file. Ours is an
-# [average of 152 brains](https://doi.org/10.1016/j.neuroimage.2010.07.033), the one in the drawing above. The package
-# [nilearn](https://nilearn.github.io) brings it along, in the folder `nilearn_data`.
+# header. It has no field for a name, but some for free text: look into those before you share a file. Ours comes with
+# [nilearn](https://nilearn.github.io), in the folder `nilearn_data`: the
+# [average of 152 brains](https://doi.org/10.1016/j.neuroimage.2010.07.033) of the drawing above.
 
 # %% tags=["nbval-check-output"]
 import nibabel
@@ -684,8 +632,7 @@ print("shape", volume.shape, volume.dtype)
 print(affine)
 
 # %% [markdown]
-# The 4 × 4 matrix is the **affine** $A$. It holds size, directions and place of the voxels: it takes voxel numbers
-# $(i, j, k)$ to millimetres $(x, y, z)$ in RAS,
+# The 4 × 4 matrix is the **affine** $A$. It takes voxel numbers $(i, j, k)$ to millimetres $(x, y, z)$ in RAS,
 #
 # $$(x, y, z, 1)^\top = A \, (i, j, k, 1)^\top,$$
 #
@@ -693,7 +640,6 @@ print(affine)
 # leads: here 1 mm. The last says where voxel (0, 0, 0) lies.
 
 # %% tags=["nbval-check-output"]
-print("voxel (0, 0, 0) lies at", (affine @ [0, 0, 0, 1])[:3], "mm")
 print("0 mm is voxel", (np.linalg.inv(affine) @ [0, 0, 0, 1])[:3])
 print("the axes of the array point towards", nibabel.aff2axcodes(affine))
 
@@ -720,8 +666,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# `volume[:, :, 100]` lies on its side; transposed, `.T`, it is upside down; `.T[::-1, ::-1]` is what a radiologist wants.
-# So drawn, we scroll through the volume; the line in the right picture shows the height.
+# `.T` stands it upside down; `.T[::-1, ::-1]` is what a radiologist wants. So drawn, we scroll through the volume:
 
 # %% tags=["plumbing"]
 def scroll():
@@ -870,7 +815,7 @@ check.exercise("01.3", flipped)
 #
 # - read CT values as a physical measurement, tested them on tissue, and saw that MR and ultrasound have no such unit;
 # - looked through windows, and saw what a careless conversion to 8 bits destroys;
-# - turned pixels into millimetres, and twice caught a header that no longer fitted its pixels;
+# - turned pixels into millimetres, and caught a header that no longer fitted its pixels;
 # - told left from right by vectors, affines and letters, and saw two flips that raise no error;
 # - kept of a header what is needed, checked that pixels and place survive, and saw what no list of tags can catch.
 #
@@ -881,8 +826,8 @@ check.exercise("01.3", flipped)
 #
 # ## References
 #
-# - [The DICOM standard](https://www.dicomstandard.org/current), NEMA PS3: part 3 (C.7.6.2 image plane, C.8.5.5 ultrasound
-#   regions, C.11 look-up tables and windows), part 15 (annex E, de-identification).
+# - [The DICOM standard](https://www.dicomstandard.org/current), NEMA PS3: part 3 (C.7.6.2 image plane, C.11
+#   look-up tables and windows), part 15 (annex E, de-identification).
 # - G. N. Hounsfield: Computed medical imaging, [Nobel lecture](https://www.nobelprize.org/prizes/medicine/1979/hounsfield/lecture/),
 #   1979.
 # - J. H. Hubbell, S. M. Seltzer: *X-ray mass attenuation coefficients*, National Institute of Standards and Technology 2004,
