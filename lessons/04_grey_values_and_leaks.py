@@ -84,7 +84,7 @@ plotting.show(
 # - see a bias field, take it away, and see what else goes with it;
 # - measure how a leak between slices of a patient flatters a model, and how it makes you choose the wrong one.
 #
-# **Reading:** about 50 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
+# **Reading:** about 45 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
 # sites, the simulation) and [lesson 03](03_cleaning_and_geometry.ipynb) (images that are clean and have one size)
 #
 # All patients come from `simbrain`, a simulation. It shows how *methods* behave, not how large an effect is in a real hospital.
@@ -148,7 +148,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# Blue and orange are *the same pixels*, without and with the letter in the image. Under **min-max** four pixels squeeze the whole
+# Blue and orange are *the same pixels*. Under **min-max** four pixels squeeze the whole
 # brain into the darkest fifth of the scale. Under the **z-score** it gets narrower, because the letter inflates the standard
 # deviation. The **percentiles** hardly notice: four pixels are fewer than 0.5 % of the brain.
 #
@@ -222,9 +222,9 @@ check.exercise("04.1", zscore_in_brain)
 # %% [markdown]
 # ## Is the scanner's trace gone?
 #
-# Why does it matter? At one hospital most patients may be ill, at another few. A network that recognises the hospital has a
-# shortcut to the diagnosis, and fails where it does not hold. Networks that looked for pneumonia in
-# chest X-rays did recognise the hospital ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
+# At one hospital most patients may be ill, at another few. A network that recognises the hospital has a shortcut to the
+# diagnosis, and fails where it does not hold. Networks that looked for pneumonia in chest X-rays did recognise the hospital
+# ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
 #
 # In `simbrain`, unlike the four pictures above, every scanner already sets one tissue to about the same brightness. We take one
 # slice of each patient.
@@ -266,8 +266,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Mean histograms of the training patients. Compare the rows. The z-score brings the T2 curves together. In T1 two pairs remain:
-# A and B with 1.5 tesla, C and D with 3, because the field strength changes the contrast between tissues.
+# Mean histograms of the training patients. The z-score brings the T2 curves together. In T1 two pairs remain, A and B with
+# 1.5 tesla, C and D with 3: the field strength changes the contrast between tissues.
 #
 # ### A model that guesses the scanner
 #
@@ -308,12 +308,7 @@ def site_found(features, sites):
     return np.mean(right, axis=0)
 
 
-# %% [markdown]
-# > **Predict** There are four sites. After the z-score every brain has mean 0 in every channel. How often will the model
-# > find the site from the means? How often from the histogram?
-
-
-# %%
+# %% tags=["plumbing"]
 def all_found(tissue, sites):
     """Return the patients' results for every method and both kinds of features."""
     found = {}
@@ -325,8 +320,12 @@ def all_found(tissue, sites):
 
 
 # %% [markdown]
-# A **95 % interval** says how far a number may be off because we measured these patients and not others; of twenty such
-# intervals about one misses. For a mean over patients it reaches 1.96 standard errors to each side.
+# `all_found` does so for every method and both sets of features. A **95 % interval** says how far a number may be off because
+# we measured these patients and not others; of twenty such intervals about one misses. For a mean over patients it reaches 1.96
+# standard errors to each side.
+#
+# > **Predict** There are four sites. After the z-score every brain has mean 0 in every channel. How often will the model
+# > find the site from the means? How often from the histogram?
 
 # %%
 from medlib.evaluation import statistics
@@ -354,29 +353,19 @@ ledger.say(
 )
 
 # %% [markdown]
-# The z-score empties the means, as it must: all are 0. The histogram still gives the scanner away.
-#
-# > **Note** The line in typewriter letters is the course's own record. Its **99 % band**, from ten runs with other seeds, says
-# > where one more run should end.
+# The means had to fail: all are 0.
 #
 # ### Does a method make it *worse*?
 #
-# Look at the column *means*: min-max and percentile stand higher than "as it comes". Is that real? For min-max the two
-# intervals overlap. "So there is no difference" does not follow: all methods were tried on *the same patients*. What counts is
-# the difference **within each patient**, found with the new method minus found with the old, averaged, with an interval of its
-# own. Where two methods succeed on the same patients that interval is much narrower (here only a little; the end of this lesson
-# has a case where it decides).
-
-# %%
-old = found["means", "as it comes"]
-within = {method: mean_interval(found["means", method] - old) for method in METHODS[1:]}
-pd.Series(within, name="difference from 'as it comes'").to_frame()
-
-# %% [markdown]
-# An interval without 0 decides. But we noticed the pattern in these very patients, and a striking pattern is often luck. The
-# cure: fix the question, then ask **new patients**.
+# In the column *means*, min-max and percentile stand higher than "as it comes". Is that real? For min-max the two intervals
+# overlap. "So there is no difference" does not follow: all methods were tried on *the same patients*. What counts is the
+# difference **within each patient**, found with the new method minus found with the old, averaged, with an interval of its own.
+# One without 0 decides.
 #
-# > **Predict** Which of the differences will return in 600 patients nobody has looked at?
+# But we noticed the pattern in these very patients, and a striking pattern is often luck. The cure: fix the question, then ask
+# **new patients**.
+#
+# > **Predict** In 600 patients nobody has looked at, will the interval leave out 0 for min-max, for percentile, for both?
 
 # %%
 from medlib.datasets.simbrain import new_patients
@@ -431,11 +420,11 @@ ledger.say(
 # Compare each interval with the black line at 0.
 #
 # - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: the T1 images came with white
-#   matter set to one brightness. Percentiles undo that, and tie the scale to the darkest and brightest pixels.
+#   matter set to one brightness, and percentiles undo that.
 # - **For min-max the new patients do not decide**: their interval holds 0. "Not decided" is not "no effect".
-# - **The z-score empties the means.** From the histogram it takes little: the dot is within a tenth of zero.
+# - **From the histogram, the z-score takes little**: its dot is within a tenth of zero.
 #
-# Is that so in each channel alone? Again in the new patients:
+# Is the last so in each channel alone? Again in the new patients:
 
 # %%
 rows = {}
@@ -450,13 +439,12 @@ pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
 
 # %% [markdown]
 # Only in T2 does the interval of the difference leave out 0. And after the z-score each channel still tells the site more often
-# than guessing would, 1 in 4. **To normalise is not to remove the scanner.** Methods that match whole histograms go
-# further ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven), at a price: a large bright tumour *is*
-# part of the histogram, and is pushed towards the normal with the rest.
+# than guessing would, 1 in 4. **To normalise is not to remove the scanner.** Methods that match whole histograms go further
+# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven), but push a large bright tumour towards the normal
+# with the rest.
 #
 # > **Note** Where one $a$ and $s$ serve all images, they are estimated from the **training** images and applied unchanged to the
-# > rest: a model in use does not know the statistics of its future patients. Peeking is worst when what is estimated is *which
-# > features to use*: [lesson 05](05_classical_baseline.ipynb) gets a brilliant result from noise.
+# > rest: a model in use does not know the statistics of its future patients.
 #
 # ## The bias field
 #
@@ -466,23 +454,6 @@ pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
 #
 # $$v = u \, b + \varepsilon.$$
 #
-# To judge a correction one must know $b$. So we put a random field on the head of the first picture. `grey`, `white` and `fluid`
-# are the shares of tissue in each pixel; each tissue gets one brightness.
-
-# %%
-from medlib.simulation.scanner import add_rician_noise, bias_field
-
-PIXEL_MM = 2.0  # of the template
-true = (0.50 * grey + 0.70 * white + 0.20 * fluid) * inside
-
-
-def scan(strength, random):
-    """Return a random field, and the slice measured with it; strength 0 is no field."""
-    field = bias_field((1, *true.shape, 1), strength, random)[0, ..., 0]
-    return field, add_rician_noise((true * field).astype(np.float32), 0.02, random)
-
-
-# %% [markdown]
 # The logarithm turns the product into a sum: $\log v \approx \log u + \log b$. The field is smooth, anatomy is not. So the
 # **homomorphic filter** takes for $\log b$ *the smooth part of* $\log v$: each pixel becomes a weighted mean of the brain around
 # it. The weights $g_\sigma$ fall off like a bell of width $\sigma$; $m$ is 1 in the brain and 0 outside; $*$ is smoothing.
@@ -502,7 +473,21 @@ def estimate_field(image, inside, sigma):
 
 
 # %% [markdown]
-# We filter with $\sigma$ = 20 mm. What besides the field may be smooth and wide, and end up in the estimate?
+# To judge the filter one must know $b$. So we put a random field on the head of the first picture, and filter with $\sigma$ =
+# 20 mm. What besides the field may be smooth and wide, and end up in the estimate?
+
+# %% tags=["plumbing"]
+from medlib.simulation.scanner import add_rician_noise, bias_field
+
+PIXEL_MM = 2.0  # of the template
+true = (0.50 * grey + 0.70 * white + 0.20 * fluid) * inside
+
+
+def scan(strength, random):
+    """Return a random field, and the slice measured with it; strength 0 is no field."""
+    field = bias_field((1, *true.shape, 1), strength, random)[0, ..., 0]
+    return field, add_rician_noise((true * field).astype(np.float32), 0.02, random)
+
 
 # %% tags=["plumbing"]
 def draw_rows(images, maps):
@@ -543,10 +528,10 @@ def draw_correction(sigma_mm):
 draw_correction(sigma_mm=20)
 
 # %% [markdown]
-# Above (window 0.1 to 0.9): the upper left of the measured slice is too bright, the upper right too dark. The correction evens out
-# the first and misses much of the second. Below, red is too bright and blue too dark. Look at the lower middle of the estimate: that blue spot is not in the true field. It is the
-# dark fluid of the ventricles: the filter takes it for a shadow. "Left over" shows the price of such **anatomy in the estimate**:
-# now the centre is too bright. Try other widths with the slider.
+# Above (window 0.1 to 0.9): the correction evens out the bright upper left of the measured slice, and misses much of the dark upper
+# right. Below, red is too bright and blue too dark. The blue spot in the lower middle of the estimate is not in the true field: it
+# is the dark fluid of the ventricles, which the filter takes for a shadow. "Left over" shows the price of such **anatomy in the
+# estimate**: now the centre is too bright. Try other widths with the slider.
 
 # %%
 import ipywidgets
@@ -555,7 +540,7 @@ _ = ipywidgets.interact(draw_correction, sigma_mm=(6, 60, 6))
 
 # %% [markdown]
 # One picture proves little. So we measure what is left over, in per cent of brightness: the standard deviation of its logarithm
-# in the brain, mean over 20 random fields.
+# in the brain, mean over 20 random fields. (`scan` returns such a field and the slice measured with it.)
 #
 # > **Predict** Which width is best for a strong field? And which for a slice *without* any field?
 
@@ -574,10 +559,8 @@ def left_over(sigma_mm, strength):
 # %%
 STRENGTHS = {"strong field": 0.3, "weak field": 0.1, "no field": 0.0}
 WIDTHS = {"no correction": None, "10 mm": 10, "20 mm": 20, "40 mm": 40}
-left = pd.DataFrame(index=WIDTHS, columns=STRENGTHS, dtype=float)
-for width in WIDTHS:
-    for name in STRENGTHS:
-        left.loc[width, name] = left_over(WIDTHS[width], STRENGTHS[name])
+rest = {name: [left_over(w, s) for w in WIDTHS.values()] for name, s in STRENGTHS.items()}
+left = pd.DataFrame(rest, index=list(WIDTHS))
 left.round(1)
 
 # %% tags=["plumbing"]
@@ -589,51 +572,10 @@ ledger.say(
 )
 
 # %% [markdown]
-# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: it removes anatomy. On a weak field 20 mm
-# does harm: more is left over than without any correction. And a slice without a field is best left alone. The better tool is **N4** ([Tustison and others
-# 2010](https://doi.org/10.1109/TMI.2010.2046908)), which alternates between sharpening the histogram and fitting a smooth
-# surface. Draw its field as a map, too: it should show no anatomy.
-#
-# A tumour is large and bright. How much of it is "smooth"? We compare tumour and rest of the brain in FLAIR, before and after
-# the filter of 20 mm.
-
-
-# %%
-def excess(flair, tumour):
-    """Return how much brighter a tumour is than the rest of the brain."""
-    brain = flair > 0.02
-    return flair[brain & tumour].mean() / flair[brain & ~tumour].mean() - 1
-
-
-def filtered(flair):
-    """Return a FLAIR slice of simbrain (3.25-mm pixels) after the filter."""
-    return flair / estimate_field(flair, flair > 0.02, 20 / 3.25)
-
-
-# %%
-ill = np.flatnonzero(data.train.masks.sum(axis=(1, 2)) > 5)
-slices = [(data.train.images[i][..., 2], data.train.masks[i] == 1) for i in ill]
-before = np.array([excess(flair, tumour) for flair, tumour in slices])
-after = np.array([excess(filtered(flair), tumour) for flair, tumour in slices])
-
-# %% tags=["plumbing"]
-def share_lost(before, after):
-    return 1 - after.mean() / before.mean()
-
-
-owners = data.train.subjects[ill]
-lost = statistics.bootstrap_interval(share_lost, before, after, groups=owners, n_resamples=500, seed=seed)
-ledger.say(
-    "In {n} slices of {m} training patients the tumour is on average {raw:.0%} brighter than the rest. The filter takes "
-    "**{lost:.0%}** of that away (95 % interval {low:.0%} to {high:.0%}).",
-    n=lost.n, m=len(set(owners)), raw=before.mean(), lost=lost.value, low=lost.low, high=lost.high,
-)
-
-# %% [markdown]
-# > **Note** Slices of a patient resemble each other. So this interval comes from the **bootstrap**: draw *patients* with
-# > replacement, each with all their slices, compute the number again, many times.
-#
-# So correct a strong bias field, and look at what you took away. This course trains on uncorrected images.
+# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: it removes anatomy. On a weak field 20 mm does
+# harm: more is left over than without any correction. And a slice without a field is best left alone. So correct a strong
+# field, and draw what you took away as a map: it should show no anatomy. The better tool is **N4** ([Tustison and others
+# 2010](https://doi.org/10.1109/TMI.2010.2046908)). This course trains on uncorrected images.
 #
 # ## The leak
 #
@@ -663,8 +605,8 @@ plotting.show(fig, alt="Two tables of 12 patients by 4 slices, coloured by train
               "12 test slices share a patient with training; with patients dealt, whole columns are test and none does.")
 
 # %% [markdown]
-# Above, **every** test slice has a sibling in training; below, none has. Can a sibling be recognised? We shrink each image to
-# 16 x 16 pixels and look for the most similar other image of all.
+# Can such siblings, slices of one patient, be recognised? We shrink each image to 16 x 16 pixels and look for the most similar
+# other image of all.
 
 # %%
 from sklearn.neighbors import NearestNeighbors
@@ -728,6 +670,9 @@ def test_images_of(subjects, share, seed):
 check.exercise("04.2", test_images_of)
 
 # %% [markdown]
+# In this course `medlib.preprocessing.split_by_subject` does this, with the same share of each class on every side. Our data sets
+# refuse to hold a patient, or an identical image, in two splits.
+#
 # ### The leak, measured
 #
 # Now all 600 patients, in five folds; only *what* is dealt differs.
@@ -795,7 +740,8 @@ for case in CASES:
         scores[case, unit] = [out_of_fold(case, unit, repeat) for repeat in range(repeats)]
 
 # %% [markdown]
-# **Flattery** is the AUC by slice minus the AUC by patient. The intervals are 95 %, from the bootstrap over patients.
+# **Flattery** is the AUC by slice minus the AUC by patient. Slices of a patient resemble each other, so the 95 % intervals come
+# from the **bootstrap** over patients: draw *patients* with replacement, each with all their slices, compute again, many times.
 
 # %% tags=["plumbing"]
 targets = np.array([target == 1 for _, _, target, _ in CASES.values()])
@@ -887,22 +833,10 @@ ledger.say(
 #   bars of the two overlap in the figure, yet the intervals of both *differences* leave out 0: the patients were the same. "The
 #   numbers are too high, but the ranking holds" is no excuse.
 #
-# ### How this course splits
+# ### What will be new?
 #
-# `split_by_subject` deals patients to training, validation and test, with the same share of each class. The data sets of `medlib`
-# refuse to hold a patient, or an identical image, in two splits.
-
-# %% tags=["nbval-check-output"]
-from medlib.preprocessing import split_by_subject
-
-split_of = split_by_subject(subjects, labels, seed=0)
-train, test = (set(subjects[split_of == name]) for name in ("train", "test"))
-print(len(train), "in training,", len(test), "in test,", len(train & test), "in both")
-
-# %% [markdown]
 # The patient is not always the right unit. **Ask what will be new when the model is used, and split by that.** For a new
-# hospital, hold out whole sites; for next year, later patients. Leaks of many kinds were found in 17 fields of science
-# ([Kapoor and Narayanan 2023](https://doi.org/10.1016/j.patter.2023.100804)).
+# hospital, hold out whole sites; for next year, later patients.
 #
 # ### Exercise 04.3: train for a new hospital
 #
@@ -934,8 +868,8 @@ check.exercise("04.3", auc_at_new_site)
 #
 # <details><summary>Answer</summary>
 #
-# Hardly, here. Three sites come out a little above the blue dots of the figure. Site C lies a little below. The sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to
-# lose. At a real hospital that may differ.
+# Hardly, here. Three sites come out a little above the blue dots of the figure, site C a little below. The sites of `simbrain`
+# see equally many tumours in the same kind of patients, so there is no shortcut to lose. At a real hospital that may differ.
 #
 # </details>
 #
@@ -943,7 +877,7 @@ check.exercise("04.3", auc_at_new_site)
 #
 # - normalised in three ways: percentiles resist outliers, the z-score empties the means, and none removes the scanner;
 # - decided claims by differences within patients, and asked new patients before believing a pattern;
-# - took a bias field away, and with it part of the anatomy and of the tumour;
+# - took a bias field away, and with it part of the anatomy;
 # - drew and measured the leak: it made guessing look like knowledge, and the weaker model like the better one.
 #
 # **Next** [lesson 05](05_classical_baseline.ipynb) builds the honest opponent that every network has to beat: a classical model on
@@ -951,8 +885,6 @@ check.exercise("04.3", auc_at_new_site)
 #
 # **References**
 #
-# - S. Kapoor, A. Narayanan: Leakage and the reproducibility crisis in machine-learning-based science, *Patterns* 4 (2023),
-#   [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804).
 # - J. C. Reinhold and others: Evaluating the impact of intensity normalization on MR image synthesis (2019),
 #   [arXiv:1812.04652](https://arxiv.org/abs/1812.04652).
 # - J. G. Sled, A. P. Zijdenbos, A. C. Evans: A nonparametric method for automatic correction of intensity nonuniformity in MRI
