@@ -74,34 +74,3 @@ def descend_with_momentum(answer):
     }
     wrong = "It ends at the wrong place. Is the gradient taken where the ball is now?"
     check.compare(found, reference(0.5, 6), wrong, mistakes, tolerance=1e-9)
-
-
-@check.define("07.3")
-def max_pool_gradient(answer):
-    """Check the gradient of max pooling with respect to its input."""
-    rng = np.random.default_rng(0)
-    x = rng.permutation(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(float)  # no two are equal
-    gradient = rng.uniform(1, 2, (2, 2, 3, 3)) * rng.choice([-1, 1], (2, 2, 3, 3))
-    found = np.asarray(answer(x.copy(), gradient.copy()), dtype=float)
-    check.that(
-        found.shape == x.shape,
-        f"The gradient must have the shape of `maps`, {x.shape}; yours has {found.shape}.",
-    )
-    blocks = found.reshape(2, 2, 2, 3, 2, 3)
-    values = x.reshape(2, 2, 2, 3, 2, 3)
-    largest = values == values.max(axis=(2, 4), keepdims=True)
-    check.that(
-        not np.any(blocks[~largest]),
-        "Some number that is not the largest of its block has a gradient, although the output does "
-        "not depend on it.",
-    )
-    check.that(
-        np.all(blocks[largest]),
-        "The largest number of some block has no gradient: it is the output.",
-    )
-    wanted = np.broadcast_to(gradient[:, :, None, :, None], blocks.shape)
-    check.that(
-        np.allclose(blocks[largest], wanted[largest]),
-        "The gradient arrives at the right places with wrong values. How much does the output "
-        "change when the largest number grows by a little?",
-    )

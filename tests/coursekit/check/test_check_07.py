@@ -53,20 +53,6 @@ def whole_path(gradient, start, rate, m, steps):
     return np.array([start] * (steps + 1))
 
 
-def blocks_of(x):
-    n, height, width, c = x.shape
-    return x.reshape(n, height // 2, 2, width // 2, 2, c)
-
-
-def spread_over_block(x, gradient):
-    return np.repeat(np.repeat(gradient, 2, axis=1), 2, axis=2)
-
-
-def ones_at_the_largest(x, gradient):
-    blocks = blocks_of(x)
-    return (blocks == blocks.max(axis=(2, 4), keepdims=True)).astype(float).reshape(x.shape)
-
-
 WRONG = {
     "not the mean": ("07.1", error, "mean over the rows"),
     "uphill": ("07.1", lambda s, t: -error(s, t) / len(s), "sign is turned"),
@@ -87,10 +73,6 @@ WRONG = {
     "does not move": ("07.2", lambda g, start, r, m, n: np.array(start), "has not moved"),
     "changes the start": ("07.2", in_place, "Copy it first"),
     "all places": ("07.2", whole_path, "last place"),
-    "mean pooling": ("07.3", spread_over_block, "not the largest"),
-    "gradient ignored": ("07.3", ones_at_the_largest, "wrong values"),
-    "only zeros": ("07.3", lambda x, gradient: np.zeros_like(x), "has no gradient"),
-    "small": ("07.3", lambda x, gradient: gradient, "shape"),
 }
 
 
@@ -105,10 +87,3 @@ def test_wrong_answers_are_named(plant):
 def test_right_answers_are_right():
     assert check.verdict("07.1", lambda s, t: error(s, t) / len(s)).state == "correct"
     assert check.verdict("07.2", rolling()).state == "correct"
-    right = (
-        "07.3",
-        lambda maps, upstream: (
-            ones_at_the_largest(maps, upstream) * spread_over_block(maps, upstream)
-        ),
-    )
-    assert check.verdict(*right).state == "correct"
