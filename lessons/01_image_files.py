@@ -67,7 +67,7 @@ plotting.show(
 # - remove from a file what tells who the patient is, and see why no list of tags is enough;
 # - read a NIfTI volume and go from voxel to millimetre and back.
 #
-# **Reading:** about 40 min · **running:** about 10 s · **builds on:** Python and NumPy, the words of
+# **Reading:** about 45 min · **running:** about 10 s · **builds on:** Python and NumPy, the words of
 # [lesson 00](00_start_here.ipynb); no medicine
 #
 # ## DICOM: pixels and what is known about them
@@ -172,8 +172,8 @@ pd.DataFrame(inside).T.round(0).astype(int)
 
 # %% [markdown]
 # Fat and muscle are where physics puts them, within a few units. Lung is a mixture of tissue and air. The
-# inside of a vertebra is spongy: thin struts of bone with marrow in between, so its mean is far below compact bone, which
-# is the bright rim around it. But the aorta? The file knows why it is so far above 40.
+# inside of a vertebra is spongy: thin struts of bone with marrow in between, so its mean is far below compact bone. Even the
+# bright rim does not reach that: it is thin, and a pixel averages it with what lies beside it. But the aorta? The file knows why it is so far above 40.
 
 # %% tags=["nbval-check-output"]
 print(ct.ContrastBolusAgent, "|", ct.ContrastBolusRoute)
@@ -328,7 +328,7 @@ plotting.show(
 # %% [markdown]
 # A handful of greys is left, and the brain turns into patches. (Part of the range went to -2000, which is no tissue: it
 # fills the corners outside the scanner's round view.) The remedy is to window *first*, and to convert to 8 bits
-# afterwards: then all 81 values of the brain survive, and what is outside is lost on purpose.
+# afterwards: then the values of the brain survive, and what is outside is lost on purpose.
 #
 # ## Where in the patient is a pixel?
 #
@@ -508,8 +508,9 @@ letters(fig.axes[1], "R", "A", "L", "P")
 plotting.show(fig, alt="The same two pictures with letters. In both, the liver lies at the letter R.")
 
 # %% [markdown]
-# Picture 1 is mirrored: the liver has moved to the right edge, where a radiologist expects the patient's left. No error
-# was raised, and nothing but the letters or the anatomy tells.
+# Picture 1 is mirrored: the liver has moved to the right edge, where a radiologist expects the patient's left. Its letters were
+# swapped as well, so it is still true. The danger is a flip that forgets them: with the letters of picture 2 it would put the
+# liver on the patient's left, and no error would be raised.
 #
 # ## A clip
 #

@@ -149,7 +149,7 @@ plotting.show(
 
 # %% [markdown]
 # Blue and orange are *the same pixels*. Under **min-max** four pixels squeeze the whole
-# brain into the darkest fifth of the scale. Under the **z-score** it gets narrower, because the letter inflates the standard
+# brain into a dark end of the scale. Under the **z-score** it gets narrower, because the letter inflates the standard
 # deviation. The **percentiles** hardly notice: four pixels are fewer than 0.5 % of the brain.
 #
 # Now the four scanners. At the start of the film all images share *one* $a$ and $s$; at the end each has its *own*, the z-score.
@@ -359,8 +359,9 @@ ledger.say(
 #
 # In the column *means*, min-max and percentile stand higher than "as it comes". Is that real? For min-max the two intervals
 # overlap. "So there is no difference" does not follow: all methods were tried on *the same patients*. What counts is the
-# difference **within each patient**, found with the new method minus found with the old, averaged, with an interval of its own.
-# One without 0 decides.
+# difference **within each patient**: +1 if only the new method finds the site, -1 if only the old one does, 0 if both or neither
+# do (averaged over the repeats). The mean of these differences gets its own 95 % interval. If that leaves out 0, we call the
+# difference real.
 #
 # But we noticed the pattern in these very patients, and a striking pattern is often luck. The cure: fix the question, then ask
 # **new patients**.
@@ -421,7 +422,7 @@ ledger.say(
 #
 # - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: the T1 images came with white
 #   matter set to one brightness, and percentiles undo that.
-# - **For min-max the new patients do not decide**: their interval holds 0. "Not decided" is not "no effect".
+# - **For min-max neither group decides**: both intervals hold 0. "Not decided" is not "no effect".
 # - **From the histogram, the z-score takes little**: its dot is within a tenth of zero.
 #
 # Is the last so in each channel alone? Again in the new patients:
@@ -440,7 +441,7 @@ pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
 # %% [markdown]
 # Only in T2 does the interval of the difference leave out 0. And after the z-score each channel still tells the site more often
 # than guessing would, 1 in 4. **To normalise is not to remove the scanner.** Methods that match whole histograms go further
-# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven), but push a large bright tumour towards the normal
+# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven ways to normalise, such ones among them), but push a large bright tumour towards the normal
 # with the rest.
 #
 # > **Note** Where one $a$ and $s$ serve all images, they are estimated from the **training** images and applied unchanged to the
@@ -530,7 +531,7 @@ draw_correction(sigma_mm=20)
 # %% [markdown]
 # Above (window 0.1 to 0.9): the correction evens out the bright upper left of the measured slice, and misses much of the dark upper
 # right. Below, red is too bright and blue too dark. The blue spot in the lower middle of the estimate is not in the true field: it
-# is the dark fluid of the ventricles, which the filter takes for a shadow. "Left over" shows the price of such **anatomy in the
+# is the dark fluid in the middle of the brain, which the filter takes for a shadow. "Left over" shows the price of such **anatomy in the
 # estimate**: now the centre is too bright. Try other widths with the slider.
 
 # %%
@@ -642,7 +643,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# By chance it would be about one image in 800. Whoever copies the sibling's label is right without any idea of what a tumour is.
+# By chance the most similar image would show the same patient for about one image in 800. Slices of one patient often share the
+# label, too. Whoever copies the sibling's label is then right without any idea of what a tumour is.
 #
 # ### Exercise 04.2: deal out patients
 #
@@ -868,7 +870,7 @@ check.exercise("04.3", auc_at_new_site)
 #
 # <details><summary>Answer</summary>
 #
-# Hardly, here. Three sites come out a little above the blue dots of the figure, site C a little below. The sites of `simbrain`
+# Hardly, here. Compare with the blue dot of logistic regression: three sites come out a little above it, site C a little below. The sites of `simbrain`
 # see equally many tumours in the same kind of patients, so there is no shortcut to lose. At a real hospital that may differ.
 #
 # </details>

@@ -15,7 +15,7 @@
 #
 # Nobody writes down how a tumour looks. A network starts with random numbers, sees examples, and ends with numbers
 # that work. What happens in between? This lesson builds the parts of a network by hand, small enough to watch every step. And it
-# shows what training rewards: at the end, a network follows the hospital more than the tumour.
+# shows what training rewards, which is not always what we want.
 #
 # **You will**
 #
@@ -23,7 +23,7 @@
 # - derive the gradient of that loss, and watch gradient descent follow it downhill;
 # - carry a gradient back through a convolution, check it, and learn a kernel with it;
 # - tell overfitting from a generalisation gap;
-# - train a small network on virtual patients, and catch it taking a shortcut.
+# - train a small network on virtual patients, and find out what it has learnt.
 #
 # **Reading:** about 40 min · **running:** about 20 s ·
 # **builds on:** [lesson 05](05_classical_baseline.ipynb) (AUC, intervals), [lesson 06](06_convolution.ipynb) (convolution)
@@ -32,7 +32,7 @@
 import medlib
 
 # %% tags=["parameters"]
-n_subjects = 240  # virtual patients, two slices each; 15 % of them are set aside and not used here
+n_subjects = 240  # virtual patients, two slices each; 15 % are set aside, unused
 epochs = 20  # passes over the training slices
 seed = 0  # of the initial weights of the two networks at the end
 
@@ -678,7 +678,8 @@ ledger.say("The network has {n} weights. In the last epoch its loss is {train:.2
            unseen=history["val_loss"][-1], best=min(history["val_loss"]))
 
 # %% [markdown]
-# Both curves fall far below "always 1/2". Validation ends above training, a generalisation gap. But it does not rise as before.
+# Both curves fall far below "always 1/2". (Training begins above: Keras averages its loss over the whole epoch, while the weights
+# still improve, and measures validation at the end.) Validation ends above training, a generalisation gap. But it does not rise as before.
 #
 # Is it any good? We ask the test patients, with our two-weight model beside it. The AUC
 # ([lesson 05](05_classical_baseline.ipynb)) is the probability that a slice with a tumour gets a higher score than one without;
@@ -745,7 +746,7 @@ ledger.say("Of the 49 weights of the first kernel, {positive:.0%} are positive."
 # Titles: each kernel's weight in the score. Those that raise the score stand first, the evenest in front: it has come near to a
 # blur. All are rough.
 #
-# ## A trap
+# ## Two hospitals
 #
 # Suppose that all training and validation patients with a tumour were scanned in hospital B, which treats
 # tumours, and all others in hospital A. B's scanner makes tissue brighter, by 0.15 of the grey scale.
@@ -805,7 +806,8 @@ ledger.say("On {says_the_hospital:.0%} of the test slices the upper network says
            "{chance:.0%}. The lower network is ahead by {difference} (95 % interval, same patients).", difference=difference, chance=np.mean(test.labels == at_b))
 
 # %% [markdown]
-# The upper network is splendid in validation and poor on the test: it has learnt mostly the hospital, and a little of the tumour. The lower one is the network from
+# The upper network is splendid in validation and poor on the test: it has learnt mostly the hospital, and a little of the tumour.
+# (On the test the hospital says nothing about the tumour: a network that knew only the hospital would come out near 1/2.) The lower one is the network from
 # before. The bands of `network_auc` and `shortcut_test_auc` do not overlap: other seeds tell the same story. The validation patients could not show
 # it: the same trap lies in them. Descent takes whatever lowers the loss soonest, and brightness is easier to find than a tumour.
 # This is **shortcut learning** ([Geirhos and others 2020](https://doi.org/10.1038/s42256-020-00257-z)). It has happened with pneumonia

@@ -146,11 +146,11 @@ except Exception as error:
 
 # %% [markdown]
 # Suppose these two are repaired. (You found missing imports, or a batch axis that is not there? Good; they would stop the code as
-# well.) From here on nothing stops. The code runs, and is wrong.
+# well.) From here on nothing stops. At most there is a warning; the code runs, and is wrong.
 #
 # ### 3 and 4: the last layer and its loss
 #
-# The last layer has one unit, so it gives one score $z$ an image. Softmax ([lesson 07](07_learning.ipynb)) turns it into a
+# The last layer has one unit, so it gives one score $z$ per image. Softmax ([lesson 07](07_learning.ipynb)) turns it into a
 # probability. We train the listing on 24 slices with a tumour and 8 without.
 
 # %%
@@ -183,7 +183,8 @@ print("largest change of a weight", max(np.abs(a - b).max() for a, b in pairs))
 # %% [markdown]
 # Softmax divides $e^z$ by the sum over all units, and there is only this one: every image gets probability 1. Cross-entropy
 # is $-\sum_k y_k \log p_k$, with $p_k$ the probability that unit $k$ gives and $y_k$ the label. With one unit that is
-# $-y_1 \log 1 = 0$, tumour or not. So its gradient is zero, and no weight ever moves. And the accuracy? 24 of 32 slices
+# $-y_1 \log 1 = 0$, tumour or not. So its gradient is zero, and no weight ever moves. (Keras warns of both; a folded cell above
+# hides that, so that you could predict. Read warnings: they name the repair.) And the accuracy? 24 of 32 slices
 # have a tumour, and the network calls everything a tumour. With nine tumours in ten slices it would report 90 % and look
 # like a success.
 #
@@ -285,7 +286,7 @@ for n in (1, 400):
 
 # %% [markdown]
 # Perfect on what it has seen. On other patients one stored image is worth a coin toss, and 400 are worth little more.
-# Accuracy on the training images measures memory.
+# So accuracy on the training images can be memory and nothing else.
 #
 # ## The same task, done right
 #
@@ -427,8 +428,8 @@ rate = schedule(2e-4, total - rising, warmup_target=4e-3, warmup_steps=rising)
 network.compile(keras.optimizers.AdamW(rate), loss="binary_crossentropy")
 
 # %% [markdown]
-# Ten times we stop and **look**: the network predicts all validation patients, and no weight changes. (Keras calls the
-# steps between two looks an epoch.)
+# Ten times we stop and **look**: the network predicts all validation patients, and no weight changes. (In `fit` the
+# steps from one look to the next are called an epoch; here that is not a whole pass.)
 
 
 # %%
@@ -669,10 +670,10 @@ ledger.say(
 # It finds 90 % in validation by construction; other patients have other tumours. Whoever moves the threshold until the
 # *test* shows 90 % has made a decision on the test patients, and has no test left.
 #
-# ## Why validation and test differ
+# ## What is in a gap between two groups
 #
-# The network has one AUC on validation and another on test. Why? There may be tuning: nothing that changes the AUC was chosen on
-# validation in this lesson, but the number of steps and the learning rate were, when it was written. There is the luck of one
+# The network has one AUC on validation and another on test. What can make two groups differ? There may be tuning: the number of
+# steps and the learning rate were chosen on validation when this lesson was written. There is the luck of one
 # training. And there are the patients: how large are their tumours? The **diameter** is the largest extent of a tumour in its
 # slice; we cut it where the training tumours fall into about equal thirds.
 
@@ -737,11 +738,12 @@ for ax, name, intervals, shift, colour, marker in drawn:
     values = np.array([i.value for i in intervals])
     ends = [[i.value - i.low for i in intervals], [i.high - i.value for i in intervals]]
     ax.errorbar(np.arange(len(names)) + shift, values, yerr=ends, fmt=marker, capsize=5, color=colour, label=name)
-for ax, title in ((left, "sensitivity at threshold 1/2"), (right, "AUC")):
+for ax, title in ((left, "test: sensitivity at 1/2"), (right, "AUC")):
     ax.set_xticks(range(len(names)), [name.removesuffix(" mm") for name in names])
     ax.set(title=title, ylim=(0 if ax is left else min(0.5, ax.dataLim.y0 - 0.02), 1.02), xlim=(-0.5, len(names) - 0.5))
     ax.set_xlabel("tumour diameter in the slice, mm")
-    ax.legend(loc="lower right")
+for row, (name, colour) in enumerate({"■ validation": plotting.GREEN, "● test": plotting.BLUE}.items()):
+    right.text(0.97, 0.14 - 0.09 * row, name, color=colour, ha="right", transform=right.transAxes)
 plotting.show(
     fig,
     alt="Sensitivity at threshold one half on test patients, and AUC on validation and test patients, for small, middle and "
@@ -788,13 +790,14 @@ if all(bands) and simulated:
     )
 
 # %% [markdown]
-# The sizes make the test easier, yet this network did not do better there: they are not the whole story. One training is luck, too:
+# The sizes make the test easier, yet this network did not do better there. The figure shows where: at the small tumours, with intervals that
+# overlap widely, for patients within one size differ too. One training is luck, too:
 # averaged over ten, the two AUCs are nearly equal. The classical model has no seed and is better on test, but the interval of its gap
 # includes zero: 90 patients are few. So a gap needs neither leak nor overfitting. **Never read an AUC without asking who was in the group, and how many.**
 #
 # ## What it misses
 #
-# Here are the network's worst errors on the test patients, at most one slice a patient, shuffled: four tumours with the
+# Here are the network's worst errors on the test patients, at most one slice per patient, shuffled: four tumours with the
 # lowest probability, and four normal slices with the highest.
 #
 # > **Predict** Which four have a tumour?
