@@ -422,8 +422,9 @@ ledger.say(
 #
 # - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: the T1 images came with white
 #   matter set to one brightness, and percentiles undo that.
-# - **For min-max neither group decides**: both intervals hold 0. "Not decided" is not "no effect".
-# - **From the histogram, the z-score takes little**: its dot is within a tenth of zero.
+# - **In the means, min-max stays undecided**: both intervals hold 0. "Not decided" is not "no effect".
+# - **From the histogram, min-max and the z-score take a little**: their intervals leave out 0, so the change is real, but it is
+#   small. Real is not the same as large.
 #
 # Is the last so in each channel alone? Again in the new patients:
 
@@ -743,7 +744,8 @@ for case in CASES:
 
 # %% [markdown]
 # **Flattery** is the AUC by slice minus the AUC by patient. Slices of a patient resemble each other, so the 95 % intervals come
-# from the **bootstrap** over patients: draw *patients* with replacement, each with all their slices, compute again, many times.
+# from the **bootstrap** over patients: draw *patients* with replacement, each with all their slices, and compute
+# the AUC again from the scores we have, many times: the luck of *which patients are tested*.
 
 # %% tags=["plumbing"]
 targets = np.array([target == 1 for _, _, target, _ in CASES.values()])
@@ -870,8 +872,9 @@ check.exercise("04.3", auc_at_new_site)
 #
 # <details><summary>Answer</summary>
 #
-# Hardly, here. Compare with the blue dot of logistic regression: three sites come out a little above it, site C a little below. The sites of `simbrain`
-# see equally many tumours in the same kind of patients, so there is no shortcut to lose. At a real hospital that may differ.
+# Hardly, here. Compare with logistic regression by patient in the table: three sites come out a little above, site C a little below. The
+# sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to lose; and every scanner sets
+# one tissue to about the same brightness, so no site is as strange as B in the first picture. At a real hospital neither need hold.
 #
 # </details>
 #

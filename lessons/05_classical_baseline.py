@@ -634,7 +634,7 @@ fig = plotting.image_grid(pictures, titles=list("CDEF"), window=window)
 plotting.show(fig, alt=f"{channel} of four test images that the model gets wrong.")
 
 # %% tags=["plumbing"]
-titles = [f"{names[test.labels[w]]}\n$s$ = {test_scores[w]:+.1f}" for w in worst]
+titles = [f"{c}: {names[test.labels[w]]}, {test_scores[w]:+.1f}" for c, w in zip("CDEF", worst, strict=True)]
 fig = plotting.image_grid(pictures, titles=titles, window=window)
 if test.masks is not None:
     for ax, mask in zip(fig.axes, test.masks[worst][crop], strict=True):
@@ -734,7 +734,7 @@ ledger.say(
 # - about 400 steps for the network at every size, so that more images do not mean a longer training;
 # - this lesson's test patients.
 #
-# > **Predict** Draw two curves, AUC against the number of images. Which is on top with 100 images? About where do they cross?
+# > **Predict** Draw two curves, AUC against the number of images. Which is on top with 100 images? Do they cross, and if so, where?
 
 # %%
 from coursekit import studies
@@ -759,7 +759,7 @@ def draw_curve(ax, model, shift):
     if dataset == "simbrain":
         style = {"ms": 15, "color": COLOUR[model], "mec": "k", "ls": "none", "zorder": 5}
         label = f"this lesson's {'network' if model == 'cnn' else 'hand-made'}"
-        ax.plot(len(train) * shift**2, live[model].value, "*", label=label, **style)
+        ax.plot(len(train), live[model].value, "*", label=label, **style)
 
 
 # %% tags=["plumbing"]
@@ -781,7 +781,7 @@ if study:
     )
 
 # %% [markdown]
-# Lines are means of ten trainings, circles the single ones, stars the two models of this lesson, whose network had half the steps
+# Lines are means of ten trainings, circles the single ones (moved a little sideways), stars the two models of this lesson, whose network had half the steps
 # and fewer random changes of its images. The pale bands are 95 % intervals for the *mean*: how far off it could be, had there been other
 # trainings and other test patients. (Single trainings may lie outside.) It is a method made for several radiologists who read the same patients; here trainings take the place of radiologists
 # ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)).
@@ -885,8 +885,8 @@ check.exercise("05.3", share_of_wins)
 #
 # <details><summary>Answer</summary>
 #
-# With 100 images the network wins four times of ten: no story at all. With 300 and with all images one training in ten misleads, the
-# network that failed. With 1,000 none.
+# With 100 images the network wins four times of ten: no story at all. With 300 images one training in ten says the opposite of the others, the network that failed; but there the study does not show
+# which model is better. With all images one in ten misleads: that network ended just below the hand-made model. With 1,000 none.
 #
 # </details>
 #

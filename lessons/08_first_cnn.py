@@ -528,7 +528,8 @@ ledger.say(
 # Early validation losses mislead: the weights move fast, and the running means of batch normalisation lag behind. We keep
 # the *last* weights, because the schedule ends where training should end. Picking the best of ten noisy looks, a kind of
 # **early stopping**, would make validation look better than it is. (Blue is the mean over the steps before each
-# look.) Overfitting would bend the orange curve up while the blue one falls.
+# look.) Overfitting would bend the orange curve up, look after look, while the blue
+# one falls. A curve that goes flat, or rises once, says that more steps would soon gain nothing.
 #
 # ### The test, once
 #
@@ -790,10 +791,12 @@ if all(bands) and simulated:
     )
 
 # %% [markdown]
-# The sizes make the test easier, yet this network did not do better there. The figure shows where: at the small tumours, with intervals that
-# overlap widely, for patients within one size differ too. One training is luck, too:
-# averaged over ten, the two AUCs are nearly equal. The classical model has no seed and is better on test, but the interval of its gap
-# includes zero: 90 patients are few. So a gap needs neither leak nor overfitting. **Never read an AUC without asking who was in the group, and how many.**
+# Judged by size alone, the test should be easier; yet this network did no better there. The right-hand panel shows it at the *small*
+# tumours, but the two intervals overlap widely: this may be chance.
+#
+# Go through the suspects. **Training**: another seed gives another gap; averaged over ten, the two AUCs are nearly equal.
+# **Tuning**: that leaves little room for it. **Patients**: the classical model has no seed, and still its AUC is higher on test; but
+# the interval of its gap includes zero, too: 90 patients are few. So a gap can appear without leak or overfitting. **Never read an AUC without asking who was in the group, and how many.**
 #
 # ## What it misses
 #
@@ -843,8 +846,8 @@ plotting.show(
 # ## Keep it, and use it
 #
 # A `.keras` file holds [layers, weights and the state of the optimiser](https://keras.io/api/models/model_saving_apis/). It does
-# not hold what was done to an image *before*: its size, the order of channels, the division by 255, the names of the
-# classes. So we keep both, in a **run folder**: folded cells write the second part, as `medlib train` does.
+# not hold what was done to an image *before*: how it came to its size, which contrast is which
+# channel, the division by 255; nor the names of the classes. So we keep both, in a **run folder**: folded cells write the second part, as `medlib train` does.
 
 # %%
 from pathlib import Path
