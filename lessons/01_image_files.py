@@ -683,7 +683,7 @@ def scroll():
     letters(axes[0], "R", "A", "L", "P")
     axes[0].set_axis_off()
     line = axes[1].axhline(0, color=plotting.ORANGE)
-    for height in [28, *range(36, 72, 8), *range(-60, 28, 8)]:
+    for height in [28, *range(38, 72, 10), *range(-60, 28, 10)]:
         picture.set_data(volume[:, :, height + 72].T[::-2, ::-2])
         line.set_ydata([height] * 2)
         axes[0].set_title(f"z = {height} mm")

@@ -211,7 +211,7 @@ def film(curve, times, axis, label, white=0.9):
 # %% tags=["plumbing"]
 ALT = ("Film: after a pulse, magnetisation of grey matter, white matter and CSF recovers over nine seconds. The slice beside the "
        "curves brightens: white matter is brightest at first, then grey matter, at the end CSF.")
-plotting.show_animation(film(recovered, np.arange(400, 9001, 430), (0, 9000), "time after the pulse (ms)"), alt=ALT)
+plotting.show_animation(film(recovered, np.arange(400, 9001, 614), (0, 9000), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
 # White matter leads: its $T_1$ is shortest. After two seconds grey matter, with more hydrogen, overtakes it. CSF comes last and
@@ -222,7 +222,7 @@ plotting.show_animation(film(recovered, np.arange(400, 9001, 430), (0, 9000), "t
 # %% tags=["plumbing"]
 ALT = ("Film: sideways magnetisation of the three tissues decays over 300 milliseconds. Grey and white matter fade quickly; the "
        "slice darkens until only the CSF in the ventricles and around the brain still shines.")
-plotting.show_animation(film(remaining, np.arange(0, 301, 15), (0, 300), "time after the pulse (ms)"), alt=ALT)
+plotting.show_animation(film(remaining, np.arange(0, 301, 20), (0, 300), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
 # After 0.3 s grey and white matter are nearly gone. CSF has hardly faded.
@@ -831,8 +831,7 @@ plotting.show(fig, alt="T1 images of six virtual patients without a tumour, cut 
 
 # %% [markdown]
 # Sizes, tilts and brightness differ. But it is one brain, six times: the same folds, blurred by averaging, left and right
-# as mirror images. Nobody has had a stroke or an operation, or has moved in the scanner. Every data set of the course has a card that
-# says such things; this is from simbrain's.
+# as mirror images. Nobody has had a stroke or an operation, or has moved in the scanner. From simbrain's card:
 
 # %% tags=["nbval-check-output"]
 from IPython.display import Markdown
@@ -859,22 +858,13 @@ Markdown(card[card.index("**It can show**"):])
 # **References**
 #
 # - M. A. Bernstein, K. F. King, X. J. Zhou: [*Handbook of MRI Pulse Sequences*](https://doi.org/10.1016/B978-0-12-092861-3.X5000-6), 2004.
-# - F. Bloch: [Nuclear induction](https://doi.org/10.1103/PhysRev.70.460), *Physical Review* 1946.
-# - R. A. Fisher: [The wave of advance of advantageous genes](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x), *Annals of
-#   Eugenics* 1937.
-# - V. Fonov and others: [Unbiased average age-appropriate atlases for pediatric
-#   studies](https://doi.org/10.1016/j.neuroimage.2010.07.033), *NeuroImage* 2011.
-# - H. Gudbjartsson, S. Patz: [The Rician distribution of noisy MRI data](https://doi.org/10.1002/mrm.1910340618), *Magnetic
-#   Resonance in Medicine* 1995.
-# - J. V. Hajnal and others: [Use of FLAIR pulse sequences in MRI of the
-#   brain](https://doi.org/10.1097/00004728-199211000-00001), *Journal of Computer Assisted Tomography* 1992.
-# - W. D. Rooney and others: [Magnetic field and tissue dependencies of human brain longitudinal ¹H₂O relaxation in
-#   vivo](https://doi.org/10.1002/mrm.21122), *Magnetic Resonance in Medicine* 2007.
-# - G. J. Stanisz and others: [T1, T2 relaxation and magnetization transfer in tissue at
-#   3T](https://doi.org/10.1002/mrm.20605), *Magnetic Resonance in Medicine* 2005.
-# - K. R. Swanson, E. C. Alvord, J. D. Murray: [A quantitative model for differential motility of gliomas in grey and white
-#   matter](https://doi.org/10.1046/j.1365-2184.2000.00177.x), *Cell Proliferation* 2000.
-# - K. R. Swanson, R. C. Rostomily, E. C. Alvord: [A mathematical modelling tool for predicting survival of individual patients
-#   following resection of glioblastoma](https://doi.org/10.1038/sj.bjc.6604125), *British Journal of Cancer* 2008.
-# - Template: ICBM 2009a, copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute,
-#   McGill University ([licence](https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/)).
+# - F. Bloch: [*Physical Review* 1946](https://doi.org/10.1103/PhysRev.70.460).
+# - R. A. Fisher: [*Annals of Eugenics* 1937](https://doi.org/10.1111/j.1469-1809.1937.tb02153.x).
+# - V. Fonov and others: [*NeuroImage* 2011](https://doi.org/10.1016/j.neuroimage.2010.07.033).
+# - H. Gudbjartsson, S. Patz: [*Magnetic Resonance in Medicine* 1995](https://doi.org/10.1002/mrm.1910340618).
+# - J. V. Hajnal and others: [*Journal of Computer Assisted Tomography* 1992](https://doi.org/10.1097/00004728-199211000-00001).
+# - W. D. Rooney and others: [*Magnetic Resonance in Medicine* 2007](https://doi.org/10.1002/mrm.21122).
+# - G. J. Stanisz and others: [*Magnetic Resonance in Medicine* 2005](https://doi.org/10.1002/mrm.20605).
+# - K. R. Swanson, E. C. Alvord, J. D. Murray: [*Cell Proliferation* 2000](https://doi.org/10.1046/j.1365-2184.2000.00177.x).
+# - K. R. Swanson, R. C. Rostomily, E. C. Alvord: [*British Journal of Cancer* 2008](https://doi.org/10.1038/sj.bjc.6604125).
+# - Template: ICBM 2009a, copyright 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University ([licence](https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/)).

@@ -960,14 +960,13 @@ print("wrong pixels, mean: nearest {:.0f}, linear {:.0f}".format(*errors.mean(ax
 # - C. Zauner: *Implementation and Benchmarking of Perceptual Image Hash Functions*, diploma thesis, Upper Austria
 #   University of Applied Sciences, Hagenberg 2010,
 #   [phash.org](https://www.phash.org/docs/pubs/thesis_zauner.pdf).
-# - W. Al-Dhabyani and others: Dataset of breast ultrasound images, *Data in Brief* 28 (2020) 104863,
+# - W. Al-Dhabyani and others: *Data in Brief* 28 (2020) 104863,
 #   [doi:10.1016/j.dib.2019.104863](https://doi.org/10.1016/j.dib.2019.104863).
-# - A. Pawłowska, P. Karwat, N. Żołek: Letter to the editor on "Dataset of breast ultrasound images", *Data in Brief* 48
+# - A. Pawłowska, P. Karwat, N. Żołek: *Data in Brief* 48
 #   (2023) 109247, [doi:10.1016/j.dib.2023.109247](https://doi.org/10.1016/j.dib.2023.109247).
 # - J. Yang and others: MedMNIST v2 (the source of BreastMNIST), *Scientific Data* 10 (2023) 41,
 #   [doi:10.1038/s41597-022-01721-8](https://doi.org/10.1038/s41597-022-01721-8).
-# - P. Y. Wen and others: Updated response assessment criteria for high-grade gliomas, *Journal of Clinical Oncology* 28
+# - P. Y. Wen and others: *Journal of Clinical Oncology* 28
 #   (2010) 1963-1972, [doi:10.1200/JCO.2009.26.3541](https://doi.org/10.1200/JCO.2009.26.3541).
-# - F. Isensee and others: nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation,
-#   *Nature Methods* 18 (2021) 203-211,
+# - F. Isensee and others: nnU-Net, *Nature Methods* 18 (2021) 203-211,
 #   [doi:10.1038/s41592-020-01008-z](https://doi.org/10.1038/s41592-020-01008-z).

@@ -834,19 +834,16 @@ for name, w in kernels.items():
 #
 # - A. Araujo, W. Norris, J. Sim: Computing receptive fields of convolutional neural networks, *Distill* 2019,
 #   [doi:10.23915/distill.00021](https://doi.org/10.23915/distill.00021).
-# - A. Azulay, Y. Weiss: Why do deep convolutional networks generalize so poorly to small image transformations?
-#   *Journal of Machine Learning Research* 20 (2019), [arXiv:1805.12177](https://arxiv.org/abs/1805.12177).
+# - A. Azulay, Y. Weiss: *Journal of Machine Learning Research* 20 (2019), [arXiv:1805.12177](https://arxiv.org/abs/1805.12177).
 # - T. Cohen, M. Welling: Group equivariant convolutional networks, *ICML* 2016,
 #   [arXiv:1602.07576](https://arxiv.org/abs/1602.07576).
 # - V. Dumoulin, F. Visin: A guide to convolution arithmetic for deep learning,
 #   [arXiv:1603.07285](https://arxiv.org/abs/1603.07285) (2016).
 # - I. Goodfellow, Y. Bengio, A. Courville: *Deep Learning*, MIT Press 2016, [chapter
 #   9](https://www.deeplearningbook.org/contents/convnets.html).
-# - O. S. Kayhan, J. C. van Gemert: On translation invariance in CNNs: convolutional layers can exploit absolute
-#   spatial location, *CVPR* 2020, [arXiv:2003.07064](https://arxiv.org/abs/2003.07064).
-# - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: Gradient-based learning applied to document recognition, *Proceedings
+# - O. S. Kayhan, J. C. van Gemert: *CVPR* 2020, [arXiv:2003.07064](https://arxiv.org/abs/2003.07064).
+# - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner: *Proceedings
 #   of the IEEE* 86 (1998), [doi:10.1109/5.726791](https://doi.org/10.1109/5.726791).
-# - W. Luo, Y. Li, R. Urtasun, R. Zemel: Understanding the effective receptive field in deep convolutional neural
-#   networks, *NeurIPS* 2016, [arXiv:1701.04128](https://arxiv.org/abs/1701.04128).
+# - W. Luo, Y. Li, R. Urtasun, R. Zemel: *NeurIPS* 2016, [arXiv:1701.04128](https://arxiv.org/abs/1701.04128).
 # - R. Zhang: Making convolutional networks shift-invariant again, *ICML* 2019, [PMLR
 #   97](https://proceedings.mlr.press/v97/zhang19a.html).

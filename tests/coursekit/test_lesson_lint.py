@@ -78,13 +78,12 @@ def size(path: Path) -> Size:
     """Measure a lesson as it is handed out, without its solutions."""
     cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    prose = LINK.sub("]", prose)
     code = [cell for cell in cells if cell.cell_type == "code"]
     code = [cell for cell in code if "solution" not in cell.metadata.get("tags", [])]
     hidden = {"plumbing", "install"}
     seen = [cell for cell in code if not hidden & set(cell.metadata.get("tags", []))]
     return Size(
-        words=sum(bool(re.search(r"\w", word)) for word in prose.split()),
+        words=len(prose.split()),
         code_cells=len(code),
         cell_lines=[sum(map(bool, map(str.strip, cell.source.split("\n")))) for cell in seen],
         predictions=prose.count("**Predict"),
