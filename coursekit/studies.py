@@ -1,16 +1,18 @@
 """Studies: experiments with many seeds, too long for a lesson, that claims rest on.
 
 ``studies/NAME.toml`` says what to compare. Every combination in its ``[grid]`` is one record: one
-training and one test, see :func:`coursekit.experiment.train_and_test`. ``course study NAME`` runs
-the records that are missing and keeps each, as soon as it is there, in
-``results/studies/NAME.records/``, beside the file they become: no command cleans that folder up, so
-a study that is killed loses only what was running. The last record gathers all of them into
-``results/studies/NAME.json``.
+training and one test, made by a module of :mod:`coursekit.experiments` that the file names by
+``experiment`` (``classification`` if it names none). ``course study NAME`` runs the records that
+are missing and keeps each, as soon as it is there, in ``results/studies/NAME.records/``, beside the
+file they become: no command cleans that folder up, so a study that is killed loses only what was
+running. The last record gathers all of them into ``results/studies/NAME.json``.
 """
 
+import importlib
 import itertools
 import json
 import os
+import pkgutil
 import platform
 import socket
 import sys
@@ -28,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from coursekit.experiment import train_and_test
-from medlib import datasets, files, models
+from coursekit import experiments
+from medlib import datasets, files
 from medlib.errors import LedgerError, MedlibError, UsageError
 from medlib.evaluation import statistics
 from medlib.progress import progress_bar
@@ -52,12 +54,20 @@ class Plan:
     configs : list of dict
         One a record: ``data``, ``test_seed``, ``model``, ``n_train``, ``seed``, ``steps``,
         ``batch_size``; None where the file says nothing. All of one seed come before the next.
+    experiment : str
+        Module of :mod:`coursekit.experiments` that makes a record.
     """
 
     path: Path
     title: str
     question: str
     configs: list[dict]
+    experiment: str = "classification"
+
+    @property
+    def train_and_test(self) -> Callable[[dict], dict]:
+        """What makes a record out of a configuration."""
+        return _module(self.experiment).train_and_test
 
     @property
     def result(self) -> Path:
@@ -85,7 +95,7 @@ class Study:
         ``n_train`` is a number of images or "all".
     records : DataFrame
         One row a training: ``model``, ``n_train``, ``seed``, ``n_images``, ``n_subjects``,
-        ``steps``, ``seconds``.
+        ``steps``, ``seconds``, ``cpu_seconds``, and what else its experiment measures.
     """
 
     title: str
@@ -120,10 +130,13 @@ def read_plan(path: str | Path) -> Plan:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}", expected="a study in TOML", found=str(error)) from None
     (given,) = pd.json_normalize(content).to_dict("records")  # keys such as "grid.seed"
-    rules = _rules(data_key="grid.data" if "grid.data" in given else "data.name")
+    experiment = given.setdefault("experiment", "classification")
+    rules = _rules(experiment, data_key="grid.data" if "grid.data" in given else "data.name")
     names = given.get("grid.data", [given.get("data.name")])
+    public = set(datasets.names()) - {"simbrain"}  # with test images of their own
     optional = {"grid.n_train", "training.steps", "training.batch_size"}
-    optional |= set() if "simbrain" in str(names) else {"data.test_seed"}
+    if isinstance(names, list) and public.issuperset(map(str, names)):
+        optional |= {"data.test_seed"}
     for key in [*given, *sorted(set(rules) - optional)]:
         if key not in rules:
             raise UsageError(f"{path}: {key}", expected=f"one of the keys {', '.join(rules)}")
@@ -139,16 +152,16 @@ def read_plan(path: str | Path) -> Plan:
         given["grid.seed"], given.get("grid.n_train", ["all"]), names, given["grid.model"]
     ):
         config = {"data": data, "model": model, "n_train": n_train, "seed": seed}
-        config["test_seed"] = given["data.test_seed"] if data == "simbrain" else None
+        config["test_seed"] = None if data in public else given["data.test_seed"]
         config |= {name: given.get(f"training.{name}") for name in ("steps", "batch_size")}
         configs.append(config)
-    return Plan(path, given["title"], given["question"], configs)
+    return Plan(path, given["title"], given["question"], configs, experiment)
 
 
 def run_study(
     plan: Plan,
     *,
-    experiment: Callable[[dict], dict] = train_and_test,
+    experiment: Callable[[dict], dict] | None = None,
     scheduler: str | None = None,
     jobs: int = 2,
 ) -> Path:
@@ -159,8 +172,8 @@ def run_study(
     Parameters
     ----------
     plan : Plan
-    experiment : callable
-        Takes a configuration and returns what :func:`coursekit.experiment.train_and_test` does.
+    experiment : callable, optional
+        Takes a configuration and returns what ``train_and_test`` does; the plan's own, if None.
     scheduler : str, optional
         Address of a running Dask cluster to use instead of processes here. Its workers need this
         package in the same version; they return records, and only this process writes files.
@@ -189,7 +202,7 @@ def run_study(
     began = time.monotonic()
     with progress_bar("records", len(missing)) as advance:
         try:
-            with closing(start(experiment, missing, where)) as records:
+            with closing(start(experiment or plan.train_and_test, missing, where)) as records:
                 for number, record in enumerate(records, start=1):
                     if isinstance(record, MedlibError):
                         raise record
@@ -214,7 +227,7 @@ def run_study(
 
 
 def check_study(
-    plan: Plan, n_records: int = 1, *, experiment: Callable[[dict], dict] = train_and_test
+    plan: Plan, n_records: int = 1, *, experiment: Callable[[dict], dict] | None = None
 ) -> list[str]:
     """Run some records of a finished study again, and compare them with the committed ones.
 
@@ -226,7 +239,7 @@ def check_study(
     plan : Plan
     n_records : int
         The cheapest record (in seconds) of so many models, those of the costliest model last.
-    experiment : callable
+    experiment : callable, optional
         As for :func:`run_study`.
 
     Returns
@@ -249,7 +262,7 @@ def check_study(
     cheapest = {record["config"]["model"]: record["config"] for record in by_cost}
     chosen = list(cheapest.values())[-n_records:]
     # Two jobs: the share of cores that run_study gives. Those that failed are told of first.
-    again = list(_in_processes(experiment, chosen, jobs=2))
+    again = list(_in_processes(experiment or plan.train_and_test, chosen, jobs=2))
     again.sort(key=lambda record: not isinstance(record, MedlibError))
     return [_compared(record, done) for record in again]
 
@@ -342,7 +355,11 @@ def table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["n_train", "what", "value", "low", "high"])
 
 
-def _rules(*, data_key: str) -> dict[str, tuple[str, Callable]]:
+def _module(experiment: str):
+    return importlib.import_module(f"coursekit.experiments.{experiment}")
+
+
+def _rules(experiment: str, *, data_key: str) -> dict[str, tuple[str, Callable]]:
     """Return the keys of a plan, and what each value must be: in words, and as a test."""
 
     def one_of(names):
@@ -352,8 +369,11 @@ def _rules(*, data_key: str) -> dict[str, tuple[str, Callable]]:
     count = "a whole number from 1", lambda value: type(value) is int and value >= 1
     seed = "a whole number from 0", lambda value: type(value) is int and value >= 0
     size = f"{count[0]} or 'all'", lambda value: value == "all" or count[1](value)
-    rules = {"title": text, "question": text, data_key: one_of(datasets.names())}
-    rules |= {"data.test_seed": seed, "grid.model": one_of(("classical", *models.NAMES))}
+    kinds = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+    module = _module(experiment if experiment in kinds else "classification")
+    rules = {"title": text, "question": text, "experiment": one_of(kinds)}
+    rules |= {data_key: one_of(module.DATA), "data.test_seed": seed}
+    rules |= {"grid.model": one_of(module.MODELS)}
     rules |= {"grid.n_train": size, "grid.seed": seed}
     return rules | {"training.steps": count, "training.batch_size": count}
 
@@ -421,21 +441,24 @@ def _run_one(experiment: Callable, threads: int, config: dict) -> dict | MedlibE
     with _one_at_a_time:
         for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
             os.environ.setdefault(name, str(threads))  # read when TensorFlow is imported
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         try:
             measured = experiment(config)
         except Exception as error:
             failure = MedlibError(f"record {_key(config)}", found=repr(error))
             failure.add_note(traceback.format_exc())
             return failure
-        seconds = round(time.perf_counter() - start, 1)
-    record = {name: np.asarray(measured[name]).tolist() for name in _MEASURED}
+        spent = {
+            "seconds": round(time.perf_counter() - start, 1),
+            "cpu_seconds": round(time.process_time() - cpu_start, 1),
+        }
+    record = {name: np.asarray(value).tolist() for name, value in measured.items()}
     record["scores"] = np.round(record["scores"], 4).tolist()
     versions = {"python": platform.python_version()}
     for package in ("keras", "tensorflow", "tensorflow-cpu", "numpy", "medlib"):
         with suppress(metadata.PackageNotFoundError):
             versions[package.removesuffix("-cpu")] = metadata.version(package)
-    return {"config": config, "versions": versions, "seconds": seconds} | record
+    return {"config": config, "versions": versions} | spent | record
 
 
 def _in_processes(experiment: Callable, configs: list[dict], jobs: int) -> Iterator[dict]:

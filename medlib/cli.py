@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from medlib import models
 from medlib.errors import MedlibError, UsageError
 
 
@@ -77,12 +78,15 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
     folds: Annotated[int, typer.Option(help="Of a cross-validation of unsplit data; 1: none.")] = 5,
     seeds: Annotated[int, typer.Option(help="Networks to average, of data with a split.")] = 1,
-    model: Annotated[str, typer.Option(help="Network: cnn or resnet.")] = "cnn",
+    model: Annotated[str, typer.Option(help=f"Network: {', '.join(models.NAMES)}.")] = "cnn",
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Height and width, pixels. Default: the set's own, or 64.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Slices of a stack, for volumes. Default: the middle slice.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: by the number of images.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights and order of images, not of folds.")] = 0,
@@ -114,6 +118,7 @@ def train(
                 out,
                 model=model,
                 image_size=image_size,
+                depth=depth,
                 epochs=epochs,
                 folds=folds,
                 seeds=seeds,

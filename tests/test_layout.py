@@ -12,11 +12,13 @@ import pytest
 ORDER = {
     "medlib": "errors files progress simulation preprocessing datasets models evaluation tasks "
     "callbacks training plotting report runfiles runs console cli",
-    "coursekit": "source ledger check kernels build report execute links experiment studies "
+    "coursekit": "source ledger check kernels build report execute links experiments studies "
     "progress cli",
 }
-# Where the house stands, never to go up again.
-MOST_CODE_LINES = {"medlib": 4400, "coursekit": 1100}
+# Where the house stands; at most 5,000 and 2,000 at the end. It goes up only with what new
+# lessons bring: 09 to 12 three families of networks, the measuring of generated images, and studies
+# of other kinds than classifying.
+MOST_CODE_LINES = {"medlib": 4620, "coursekit": 1300}
 
 
 def _modules(repository, package):

@@ -47,6 +47,21 @@ def test_no_two_layers_start_alike(name):
     assert len(set(starts)) == len(starts)
 
 
+@pytest.mark.parametrize("name", [name for name in models.NAMES if name != "rnn"])
+def test_a_stack_is_judged_by_the_largest_of_each_feature_whatever_the_order(name):
+    """So one slice repeated counts once, and turning the stack round changes nothing."""
+    stacks = np.random.default_rng(0).random((3, 5, *SHAPE), dtype=np.float32)
+    network = models.build(name, (5, *SHAPE), TWO, seed=0)
+    outputs = np.asarray(network(stacks))
+    assert outputs.shape == (3, 1)
+    assert np.asarray(network(stacks[:, ::-1])) == pytest.approx(outputs, abs=1e-6)
+    of_images = models.build(name, SHAPE, TWO, seed=0)
+    assert of_images.count_params() == network.count_params()
+    alone = np.asarray(of_images(stacks[:, 2]))
+    repeated = np.repeat(stacks[:, 2:3], 5, axis=1)
+    assert np.asarray(network(repeated)) == pytest.approx(alone, abs=1e-6)
+
+
 def test_a_wrong_name_is_answered_with_the_right_ones():
     with pytest.raises(UsageError, match="model: expected one of cnn, resnet, found 'alexnet'"):
         models.build("alexnet", SHAPE, TWO, seed=0)

@@ -42,3 +42,33 @@ def convolve(x, width: int, seeds: Iterator[int], *, strides: int = 1, size: int
         kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
     )(x)
     return keras.layers.BatchNormalization(momentum=BATCH_NORMALISATION_MOMENTUM)(x)
+
+
+def slices_of(images):
+    """Put the slices of stacks one after another: (n, depth, h, w, c) becomes (n * depth, h, w, c).
+
+    Images, (n, h, w, c), stay as they are.
+    """
+    if len(images.shape) == 4:
+        return images
+    return keras.ops.reshape(images, (-1, *images.shape[2:]))
+
+
+def over_slices(features, image_shape: tuple[int, ...]):
+    """Give each stack the largest value that a feature has in any of its slices.
+
+    Parameters
+    ----------
+    features : keras tensor, shape (n * depth, k)
+        Of every slice, in the order of :func:`slices_of`.
+    image_shape : tuple of int
+        (depth, height, width, channels). For (height, width, channels) nothing is done.
+
+    Returns
+    -------
+    keras tensor, shape (n, k)
+    """
+    if len(image_shape) == 3:
+        return features
+    stacks = keras.ops.reshape(features, (-1, image_shape[0], features.shape[-1]))
+    return keras.ops.max(stacks, axis=1)

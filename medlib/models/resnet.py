@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import keras
 
-from medlib.models.layers import convolve, layer_seeds
+from medlib.models.layers import convolve, layer_seeds, over_slices, slices_of
 
 POOLED_FROM = 96  # pixels; the paper pools after the stem as well, which small images cannot spare
 
 
-def build_resnet(image_shape: tuple[int, int, int], task, *, seed: int):
+def build_resnet(image_shape: tuple[int, ...], task, *, seed: int):
     """Three residual blocks of 32, 64 and 128 channels after a stem of stride 2.
 
     He initialisation, batch normalisation, global average pooling; about 300,000 weights. Images
@@ -21,7 +21,8 @@ def build_resnet(image_shape: tuple[int, int, int], task, *, seed: int):
     Parameters
     ----------
     image_shape : tuple of int
-        (height, width, channels).
+        (height, width, channels), or (depth, height, width, channels): the features of a stack are
+        the largest of its slices'.
     task : medlib.tasks.Classification
     seed : int
         Of the initial weights.
@@ -33,12 +34,12 @@ def build_resnet(image_shape: tuple[int, int, int], task, *, seed: int):
     """
     seeds = layer_seeds(seed)
     inputs = keras.Input(image_shape)
-    x = keras.layers.ReLU()(convolve(inputs, 32, seeds, strides=2))
-    if min(image_shape[:2]) >= POOLED_FROM:
+    x = keras.layers.ReLU()(convolve(slices_of(inputs), 32, seeds, strides=2))
+    if min(image_shape[-3:-1]) >= POOLED_FROM:
         x = keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
     for width, strides in ((32, 1), (64, 2), (128, 2)):
         x = _residual_block(x, width, seeds, strides=strides)
-    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = over_slices(keras.layers.GlobalAveragePooling2D()(x), image_shape)
     return keras.Model(inputs, task.head(x, seed=next(seeds)), name="resnet")
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coursekit import experiment as experiments
 from coursekit import studies
+from coursekit.experiments import classification as experiments
 from medlib.errors import LedgerError, MedlibError, UsageError
 from medlib.evaluation import statistics
 
@@ -110,7 +110,10 @@ def test_every_combination_of_the_grid_is_one_record(plan):
     assert [config["seed"] for config in plan.configs] == sorted([0, 1, 2] * 4)
 
 
-@pytest.mark.parametrize("name", ["learning_curve", "public_benchmark"])
+ALL_STUDIES = sorted(path.stem for path in Path(__file__).parents[2].glob("studies/*.toml"))
+
+
+@pytest.mark.parametrize("name", ALL_STUDIES)
 def test_committed_plans_can_be_read(repository, name):
     plan = studies.read_plan(repository / "studies" / f"{name}.toml")
     assert len({studies._key(config) for config in plan.configs}) == len(plan.configs) >= 30
@@ -125,6 +128,7 @@ def test_committed_plans_can_be_read(repository, name):
         ("steps = 400", "steps = true", "training.steps"),
         ("steps = 400", "steps = 0", "training.steps"),
         ('"cnn"]', '"cnm"]', "grid.model.*cnn"),
+        ("[data]", 'experiment = "alchemy"\n[data]', "experiment.*classification"),
         ('["classical", "cnn"]', '"cnn"', "grid.model.*a list"),
         ("[0, 1, 2]", "[]", "grid.seed.*a list"),
         ("[0, 1, 2]", "[0, 1, 1]", "grid.seed.*twice"),

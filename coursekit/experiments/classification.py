@@ -1,10 +1,14 @@
-"""One training and one test: what every record of a study is made by."""
+"""One training and one test on labelled images, by features or a network of the course."""
 
 import functools
 
 import numpy as np
 
+from medlib import datasets, models
 from medlib.errors import UsageError
+
+DATA = tuple(datasets.names())
+MODELS = ("classical", *models.NAMES)
 
 
 def train_and_test(config: dict) -> dict:
@@ -93,7 +97,7 @@ def choose_images(
 
 def _network_scores(config, train, test, class_names, *, seed: int):
     """Return the probability of class 1 for each test image, and the number of training steps."""
-    from medlib import models, tasks, training
+    from medlib import tasks, training
 
     task = tasks.Classification(class_names)
     image_shape = train.images.shape[1:]
@@ -112,8 +116,6 @@ def _network_scores(config, train, test, class_names, *, seed: int):
 @functools.lru_cache(maxsize=2)  # a worker makes many records of one set
 def _splits(name: str, test_seed: int | None) -> tuple:
     """Return training and test images and the class names; nothing is chosen on validation."""
-    from medlib import datasets
-
     data = datasets.load(name)
     if name != "simbrain":
         return data.train, data.test, data.class_names
