@@ -86,7 +86,7 @@ def precision_and_recall(
 
 def copy_check(
     generated: np.ndarray, training: np.ndarray, held_out: np.ndarray
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float, float]:
     """Look for copies of training images: how near is the nearest one?
 
     Parameters
@@ -100,9 +100,11 @@ def copy_check(
         For each generated image, its distance to the nearest training image over the median
         distance from a held-out image to its nearest training image. A copy has a ratio near 0.
     share : float
-        How often a generated image is nearer to a training image than to a held-out one, with
-        equally many of both. A half is expected without copying, also of blurred images, which
-        are nearer to everything; 1 of copies.
+        How often a generated image is nearer to a training image than to all held-out ones; 1 of
+        copies.
+    expected : float
+        That share without copying: the training images' part of both sets. Blurred images are
+        nearer to everything, so their ratios are low, but their share is no higher.
 
     Raises
     ------
@@ -117,10 +119,9 @@ def copy_check(
     generated, training, held_out = _checked(generated, training, held_out)
     to_training = _distances(generated, training)
     usual = np.median(_distances(held_out, training).min(axis=1))
-    n = min(len(training), len(held_out))
-    evenly = np.linspace(0, len(training) - 1, n).astype(int)
-    nearer = to_training[:, evenly].min(axis=1) < _distances(generated, held_out[:n]).min(axis=1)
-    return to_training.min(axis=1) / usual, float(nearer.mean())
+    nearer = to_training.min(axis=1) < _distances(generated, held_out).min(axis=1)
+    expected = len(training) / (len(training) + len(held_out))
+    return to_training.min(axis=1) / usual, float(nearer.mean()), expected
 
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
