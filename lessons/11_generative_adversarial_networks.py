@@ -26,7 +26,7 @@
 # - judge by a study over seeds and patients whether generated images help;
 # - name what generated images must never be used for.
 #
-# **Reading:** about 45 min · **running:** about 40 s · **builds on:** [05](05_classical_baseline.ipynb) (AUC, studies),
+# **Reading:** about 40 min · **running:** about 40 s · **builds on:** [05](05_classical_baseline.ipynb) (AUC, studies),
 # [06](06_convolution.ipynb) (convolution), [07](07_learning.ipynb) (sigmoid, cross-entropy, gradient),
 # [08](08_first_cnn.ipynb) (a CNN, steps and batches)
 
@@ -200,6 +200,7 @@ def frame(players, losses):
     return generator(fixed_noise).numpy(), probability, *map(float, losses)
 
 
+# %% tags=["plumbing"]
 def frames_of(film, every=1):
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.1), width_ratios=(1, 1.1))
     real = draw_real(300).numpy()
