@@ -10,6 +10,7 @@ from medlib import datasets, models
 from medlib.errors import UsageError
 
 DATA = tuple(datasets.names())
+WITH_TEST = tuple(name for name in DATA if name != "simbrain")  # that draw no new patients
 MODELS = ("classical", *models.NAMES)
 WARM_UP = 128  # images
 

@@ -3,7 +3,7 @@
 from coursekit.experiments import classification
 from medlib import datasets, models
 
-DATA = classification.DATA
+DATA = WITH_TEST = classification.DATA
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 MODELS = tuple(f"{name} {rate:g}" for name in models.NAMES for rate in LEARNING_RATES)
 
