@@ -83,7 +83,8 @@ plotting.show(
 # ## An image becomes a row of numbers
 #
 # `simbrain` is simulated and tells about *methods*, not about hospitals: 600 virtual patients, half with a tumour, four slices each,
-# three channels (T1, T2, FLAIR). 420 patients train, 90 validate, 90 test.
+# three channels (T1, T2, FLAIR). Of these, 420 patients train and 90 validate. The other 90 we leave aside: for the test we simulate
+# 90 further patients, kept for this lesson and its study.
 #
 # Move the head by one pixel, and every pixel shows another place. A **feature** is a number computed from the image that should keep
 # its meaning then.
@@ -262,15 +263,7 @@ def asymmetry(images):
 check.exercise("05.1", asymmetry)
 
 # %% [markdown]
-# [Solution](solutions/05_classical_baseline.ipynb). Once `auc` is defined, below, try it:
-# `auc(validation.labels, asymmetry(validation.images)[:, -1])`. Is it better than guessing? What does a turned head do to it?
-#
-# <details><summary>Answer</summary>
-#
-# No: 0.49. The heads are turned and shifted, and such a head differs from its mirror image without any tumour. The solution turns
-# and shifts each until it is most symmetric: 0.57. Both intervals over patients hold 0.5.
-#
-# </details>
+# [Solution](solutions/05_classical_baseline.ipynb). Does your feature find tumours? We ask it below, as soon as we have a measure.
 #
 # ## Features become a score
 #
@@ -387,6 +380,17 @@ def auc(labels, scores):
 
 by_pairs = np.mean((s1[:, None] > s0) + 0.5 * (s1[:, None] == s0))
 print(f"by pairs {by_pairs:.3f}, as area {auc(validation.labels, line_scores):.3f}")
+
+# %% [markdown]
+# > **Predict** Your feature of exercise 05.1: will `auc(validation.labels, asymmetry(validation.images)[:, -1])` beat guessing?
+# > What does a turned head do to it?
+#
+# <details><summary>Answer</summary>
+#
+# No: 0.49. The heads are turned and shifted, and such a head differs from its mirror image without any tumour. The solution turns
+# and shifts each until it is most symmetric: 0.57. Both intervals over patients hold 0.5.
+#
+# </details>
 
 # %% tags=["solution"]
 from scipy.ndimage import rotate  # exercise 05.1, tried
@@ -565,8 +569,8 @@ ledger.say(
 #
 # ## The test, once
 #
-# The best of five noisy numbers is on average a little too good, and so is its lead. We measure the number again, on 90 new
-# patients; the lead we leave untested.
+# The best of five noisy numbers is on average a little too good, and so is its lead. We measure the number again, on the
+# 90 patients simulated for this test; the lead we leave untested.
 
 # %%
 pipeline, table = candidates[best]
@@ -599,7 +603,7 @@ fig = plotting.image_grid(pictures, titles=list("CDEF"), window=window)
 plotting.show(fig, alt=f"{channel} of four test images that the model gets wrong.")
 
 # %% [markdown]
-# Decide before you scroll. The same four with their scores, the tumours outlined:
+# Decide, then open the answer.
 
 # %% tags=["plumbing"]
 titles = [f"{c}: {names[test.labels[w]]}, {test_scores[w]:+.1f}" for c, w in zip("CDEF", worst, strict=True)]
@@ -609,13 +613,19 @@ if test.masks is not None:
         plotting.outline(ax, mask)
 plotting.show(
     fig,
+    fold="Answer: scores and outlines",
     alt="The same four images with their scores and the tumours outlined: two that were missed are small and faint, two false "
     "alarms are full of bright spots.",
 )
 
 # %% [markdown]
+# <details><summary>What the four say</summary>
+#
 # These two missed tumours are small and faint, these two false alarms full of bright spots. (The misses also lie higher in the
-# head; four images cannot tell which matters.) Percentiles and texture do not know *what* is bright, nor where.
+# head; four images cannot tell which matters.) Percentiles tell how much is bright, texture how bright and dark are mixed nearby.
+# Neither tells *where* in the head the bright pixels lie, or whether they form one round lump.
+#
+# </details>
 #
 # ## Three claims about deep learning
 #
@@ -756,9 +766,9 @@ if study:
 
 # %% [markdown]
 # Lines are means of ten trainings, circles the single ones, stars this lesson's models (the network with half the steps and fewer
-# random changes of its images). The bands are 95 % intervals for the *mean*, had there been other trainings *and* other test patients
-# ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)). At 1,000 and 2,040 images the ten draws
-# overlap or are the same; there the bands are, if anything, too narrow.
+# random changes of its images). The bands are 95 % intervals for the *mean*. They allow for two kinds of luck: which patients were drawn
+# for training, and which were tested ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)). Ten
+# draws of 1,000 images share many patients, and all 2,040 are the same every time: there the bands are, if anything, too narrow.
 #
 # With 100 images both models are poor. With 300, the other nine networks beat every hand-made model.
 #
@@ -810,9 +820,10 @@ if study:
 # %% [markdown]
 # Green intervals lie above zero.
 #
-# - **Claim 3, more accurate.** With 1,000 and 2,040 images: yes. With 100 or 300 neither model is shown to be better; at 300 the
+# - **Claim 3, more accurate.** With 1,000 and 2,040 images: yes. These intervals may be too narrow, but they lie well clear of zero. With 100 or 300 neither model is shown to be better; at 300 the
 #   failed training widens the interval.
-# - **Claim 2, gains more.** From 100 images: yes. From 300 or 1,000: no difference is shown.
+# - **Claim 2, gains more.** From 100 images: yes. From 300 the interval is too wide to say. From 1,000 the estimate even points the
+#   other way, but its interval holds zero.
 #
 # So ask "which is better *with the images I have*?" The study compared a small network, 400 steps and no tuning, with features
 # settled on validation patients who are among the 2,040 images, on a simulation from one template brain.
