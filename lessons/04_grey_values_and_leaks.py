@@ -389,12 +389,12 @@ for ax, what in zip(axes, ("means", "histogram"), strict=True):
         label = f"{label} ({each[0].n})"
         ax.errorbar(middle, places, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
     ax.axvline(0, color=plotting.BLACK, linewidth=1)
-    ax.set(ylim=(-0.5, 2.5), xlim=(-0.25, 0.13), xticks=(-0.2, -0.1, 0, 0.1), title=f"from the {what}")
+    ax.set(ylim=(-0.5, 2.5), xlim=(-0.25, 0.18), xticks=(-0.2, -0.1, 0, 0.1), title=f"from the {what}")
 axes[0].set_yticks([2, 1, 0], METHODS[1:])
-fig.supxlabel("change in share recognised", fontsize=11)
-fig.legend(*ax.get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
+_ = fig.supxlabel("change in share recognised", fontsize=11)
 
 # %% tags=["plumbing"]
+fig.legend(*ax.get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
 plotting.show(
     fig,
     alt="Change from images as they come, within patients, with 95 % intervals, in the first and in new patients. From the "
