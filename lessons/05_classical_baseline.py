@@ -169,11 +169,11 @@ plotting.show_animation(window_frames(), milliseconds=500, alt=alt)
 # Where the window holds bright *and* dark pixels, at the rim of the brain or of the ventricles, $r$ is high; inside the tumour it
 # is low, as in any even tissue. Percentiles of $r$ become features.
 #
-# ### Which grey stands beside which: co-occurrence
+# ### Two more, briefly
 #
-# Round the image to a few grey levels, $0, 1, 2, \dots$ The **co-occurrence matrix** counts how often level $i$ has
-# level $j$ beside it, to the left or to the right ([Haralick and others 1973](https://doi.org/10.1109/TSMC.1973.4309314);
-# this is their example):
+# The **co-occurrence matrix** counts how often grey level $i$ stands beside level $j$ ([Haralick and others
+# 1973](https://doi.org/10.1109/TSMC.1973.4309314)). An even image has its counts near the diagonal: its *homogeneity* is high, its
+# *contrast*, the mean of $(i-j)^2$, low.
 
 # %% tags=["plumbing"]
 levels = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 2, 2, 2], [2, 2, 3, 3]])
@@ -191,16 +191,12 @@ for ax, numbers in ((left, levels), (right, counts)):
 left.set(title="an image", xticks=[], yticks=[])
 right.set(title="how often side by side", xlabel="level $j$", ylabel="level $i$", xticks=range(4), yticks=range(4))
 alt = "Left: an image of 4 by 4 pixels with grey levels 0 to 3. Right: its matrix; the high counts lie on the diagonal."
-plotting.show(fig, alt=alt)
+plotting.show(fig, alt=alt, fold="The example of that paper: level 2 stands beside level 2 three times, seen from both sides: 6")
 
 # %% [markdown]
-# Level 2 stands beside level 2 three times, seen from both sides: 6. An even image has its counts near the diagonal: its
-# *homogeneity* is high, its *contrast*, the mean of $(i-j)^2$, low.
-#
-# ### Which way the edges run: HOG
-#
-# A **histogram of oriented gradients**, made to [find pedestrians](https://doi.org/10.1109/CVPR.2005.177), counts in each of
-# $4 \times 4$ cells which way the edges run, in nine directions, a strong edge counting more. The strokes lie *along* the edges:
+# A **histogram of oriented gradients** (HOG), made to [find pedestrians](https://doi.org/10.1109/CVPR.2005.177), counts in each of
+# $4 \times 4$ cells which way the edges run, in nine directions, a strong edge counting more. Normalised in the $3 \times 3$
+# overlapping blocks of $2 \times 2$ cells, that makes $9 \cdot 4 \cdot 9 = 324$ numbers.
 
 # %% tags=["plumbing"]
 from skimage.feature import hog
@@ -217,11 +213,10 @@ plotting.show(
     fig,
     alt="Left: slice B, cut into 4 by 4 cells. Right: a star of strokes in each cell, bright in the directions in "
     "which its edges run; along the rim of the brain they follow the rim.",
+    fold="The HOG of slice B: the strokes lie along the edges",
 )
 
 # %% [markdown]
-# The counts are normalised in the $3 \times 3$ overlapping blocks of $2 \times 2$ cells: $9 \cdot 4 \cdot 9 = 324$ numbers.
-#
 # ### All images
 #
 # `medlib.models.classical` measures these in every image: 11 features of intensity and 21 of texture in each of the three
