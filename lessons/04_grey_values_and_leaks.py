@@ -13,8 +13,8 @@
 # %% [markdown]
 # # 04 Grey values and leaks
 #
-# Two things make a model look good in your test and fail in use. The grey values may tell it *which scanner* took the
-# image: it fails in the next hospital. The test may hold *patients it has already seen*: it fails on the next patient.
+# Two things can make a model look good in your test and fail in use. The grey values may tell it *which scanner* took the
+# image: it may fail in the next hospital. The test may hold *patients it has already seen*: it may fail on the next patient.
 # Neither raises an error. This lesson asks: **what do grey values say about the scanner rather than the patient, and how
 # much can a wrong split flatter a model?**
 
@@ -80,7 +80,7 @@ plotting.show(
 # **You will**
 #
 # - put grey values on a common scale in three ways, and see what outliers do to each;
-# - decide with *paired* intervals whether the scanner's trace is gone;
+# - see whether the scanner's trace is gone, and decide with *paired* intervals whether a method changes it;
 # - measure how a leak between slices of a patient flatters a model, and hides which of two is better;
 # - see a bias field, take it away, and see what else goes with it (an aside).
 #

@@ -692,7 +692,7 @@ ledger.say(
 )
 
 # %% [markdown]
-# The interval speaks about other patients. The band above it speaks about other *trainings*: it is from ten of them, and stays far
+# The interval speaks about other *test* patients. The band above it speaks about other *trainings*, on the same patients: it is from ten of them, and stays far
 # above zero. Claim 1 holds here.
 #
 # ### A study for the other two claims
@@ -765,7 +765,8 @@ if study:
 # for training, and which were tested ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)). Ten
 # draws of 1,000 images share many patients, and all 2,040 are the same every time: there the bands are, if anything, too narrow.
 #
-# With 100 images both models are poor. With 300, the other nine networks beat every hand-made model.
+# With 100 images both models are poor; the hand-made mean is on top, but the bands overlap almost wholly. The two means cross
+# between 100 and 300. With 300, the other nine networks beat every hand-made model.
 #
 # ### Claims 2 and 3, size by size
 #
