@@ -10,6 +10,7 @@ from medlib import tasks, training
 from medlib.datasets.structure import Split
 
 DATA = ("simbrain",)
+WITH_TEST = ()
 MODELS = ("real", "real+augmented", "real+gaussian", "real+generated")
 GAN_STEPS, GAN_BATCH = 1000, 16
 COMPONENTS = 40  # principal components of the Gaussian
