@@ -128,9 +128,8 @@ def losses(of_real, of_made):
 
 # %% tags=["solution"]
 def losses(of_real, of_made):
-    softplus = lambda score: np.logaddexp(0, score)
-    discriminator_loss = np.mean(softplus(-of_real)) + np.mean(softplus(of_made))
-    return discriminator_loss, np.mean(softplus(-of_made))
+    discriminator_loss = np.mean(np.logaddexp(0, -of_real)) + np.mean(np.logaddexp(0, of_made))
+    return discriminator_loss, np.mean(np.logaddexp(0, -of_made))
 
 
 # %%
@@ -329,7 +328,7 @@ def small(split):
 data = datasets.load("simbrain")
 train, validation = small(data.train), small(data.validation)
 test = small(new_patients(seed=20311, n_subjects=200))
-print({name: s.images.shape for name, s in zip(("train", "validation", "test"), (train, validation, test))})
+print("training", train.images.shape, "validation", validation.images.shape, "test", test.images.shape)
 
 # %% tags=["plumbing"]
 WINDOW = (0.2, 0.75)
@@ -390,8 +389,15 @@ plotting.show(fig, alt="Diagram. Generator: 64 random numbers and the class, map
 per_pass = len(train) // 16
 order = np.repeat([0, 1], 5)  # five slices without a tumour, five with
 shots = [gan.generate(order, seed=1)]
-keep = lambda row: shots.append(gan.generate(order, seed=1))
-history = training.fit(gan, train, task=task, epochs=steps // per_pass, seed=seed, batch_size=16, on_epoch=keep)
+
+
+def keep(row):
+    """After each pass over the training slices: the same order, the same noise."""
+    shots.append(gan.generate(order, seed=1))
+
+
+fitting = {"epochs": steps // per_pass, "batch_size": 16, "seed": seed}
+history = training.fit(gan, train, task=task, on_epoch=keep, **fitting)
 
 # %% tags=["plumbing"]
 def frames_of_slices():
@@ -473,7 +479,12 @@ _ = training.fit(classifier, train, task=task, epochs=4, seed=seed, learning_rat
 # %%
 from medlib.evaluation import generation
 
-seen = lambda images: to_features.predict(images, batch_size=256, verbose=0)
+
+def seen(images):
+    """The 64 features of each image."""
+    return to_features.predict(images, batch_size=256, verbose=0)
+
+
 real_features = seen(test.images)
 
 
@@ -654,7 +665,7 @@ ratios = {
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(6.5, 3))
-for (name, (each, share, expected)), colour in zip(ratios.items(), (plotting.GREY, plotting.VERMILION, plotting.BLUE), strict=True):
+for (name, (each, share, _)), colour in zip(ratios.items(), (plotting.GREY, plotting.VERMILION, plotting.BLUE), strict=True):
     ax.hist(each, np.linspace(0, 2.5, 51), density=True, color=colour, alpha=0.55, label=f"{name}: {share:.0%}")
 ax.set(xlabel="distance to the nearest training slice (1: usual)", ylabel="density")
 ax.legend(title="nearer to training than\nto validation patients")

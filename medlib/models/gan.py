@@ -4,7 +4,7 @@ References: Goodfellow and others, Generative Adversarial Nets, NeurIPS 2014 (th
 losses); Mescheder, Geiger and Nowozin, Which Training Methods for GANs do actually Converge?, ICML
 2018 (penalty on the slope at real images); Miyato and Koyama, cGANs with Projection Discriminator,
 ICLR 2018 (how the class enters); Odena, Olah and Shlens, Conditional Image Synthesis with Auxiliary
-Classifier GANs, ICML 2017 (the discriminator also learns to tell the classes of real images apart).
+Classifier GANs, ICML 2017 (the discriminator learns to classify real images as well).
 """
 
 import keras
@@ -18,8 +18,8 @@ from medlib.models.layers import layer_seeds
 class Gan(keras.Model):
     """Two networks: one makes images of a class from noise, one tells them from real images.
 
-    It is compiled: :func:`medlib.training.fit` trains it. ``features`` is the network from images,
-    shape (n, height, width, channels), to what the discriminator computes before its last layers.
+    It is compiled, for :func:`medlib.training.fit`. Its ``features`` are the network from images to
+    what the discriminator computes before its last layers, shape (n, k).
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Gan(keras.Model):
     seed : int
         Of the initial weights and of the noise in training.
     steps : int, optional
-        In how many steps the learning rate falls to zero, along a cosine; None: it stays.
+        In which the learning rate falls to zero, along a cosine; None: it stays.
     noise_size : int
         Random numbers from which an image is made.
     widths : tuple of int
@@ -39,9 +39,9 @@ class Gan(keras.Model):
     learning_rate : float
         Of both networks.
     penalty : float
-        Weight of the squared slope of the score at real images (every fourth of a batch).
+        Weight of the squared slope of the score at real images (a quarter of each batch).
     classify : float
-        Weight of the cross-entropy of the classes of real images.
+        Weight of telling the classes of real images apart.
     """
 
     def __init__(
@@ -55,11 +55,10 @@ class Gan(keras.Model):
         self.penalty, self.classify = penalty, classify
         seeds, n_classes = layer_seeds(seed), len(task.class_names)
         noise, classes = keras.Input((noise_size,)), keras.Input((n_classes,))
-        self.generator = keras.Model(
-            [noise, classes], _image(noise, classes, image_shape, widths, seeds)
-        )
+        made = _image(noise, classes, image_shape, widths, seeds)
+        self.generator = keras.Model([noise, classes], made)
         images = keras.Input(image_shape)
-        x = layers.Rescaling(4.0, -1.0)(images)
+        x = layers.Rescaling(4.0, -1.0)(images)  # tissue would else lie close together
         for width in discriminator_widths:
             x = layers.LeakyReLU(0.2)(_convolution(width, seeds, strides=2)(x))
             x = layers.LeakyReLU(0.2)(_convolution(width, seeds)(x))
@@ -69,9 +68,8 @@ class Gan(keras.Model):
         score = layers.Add()([_dense(1, seeds)(flat), layers.Dot(1)([of_classes, classes])])
         self.discriminator = keras.Model([images, classes], [score, of_classes])
         self.drawn = keras.random.SeedGenerator(next(seeds))
-        rate = learning_rate
-        if steps is not None:
-            rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+        decay = keras.optimizers.schedules.CosineDecay
+        rate = decay(learning_rate, steps) if steps else learning_rate
         self.for_generator, self.for_discriminator = (
             keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.9) for _ in range(2)
         )
@@ -106,7 +104,7 @@ class Gan(keras.Model):
         return self.generator.predict(given, batch_size=128, verbose=0).clip(0, 1)
 
     def train_step(self, data):
-        """Let both networks learn from one batch: images, and targets as the task gives them."""
+        """Let both networks learn from one batch of images and targets."""
         import tensorflow as tf
 
         real, classes = data
@@ -125,12 +123,9 @@ class Gan(keras.Model):
             class_loss = ops.categorical_crossentropy(classes, of_classes, from_logits=True)
             total = discriminator_loss + self.classify * ops.mean(class_loss)
             total += self.penalty * ops.mean(ops.sum(squared_slope, axis=(1, 2, 3)))
-        for loss, player, optimizer in (
-            (total, self.discriminator, self.for_discriminator),
-            (generator_loss, self.generator, self.for_generator),
-        ):
-            variables = player.trainable_variables
-            optimizer.apply(tape.gradient(loss, variables), variables)
+        makers, judges = self.generator.trainable_variables, self.discriminator.trainable_variables
+        self.for_discriminator.apply(tape.gradient(total, judges), judges)
+        self.for_generator.apply(tape.gradient(generator_loss, makers), makers)
         return {"discriminator_loss": discriminator_loss, "generator_loss": generator_loss}
 
 
