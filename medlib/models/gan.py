@@ -38,10 +38,9 @@ class Gan(keras.Model):
         Channels of its maps, of two convolutions each; each map is half as high and wide.
     learning_rate : float
         Of both networks.
-    penalty : float
-        Weight of the squared slope of the score at real images (a quarter of each batch).
-    classify : float
-        Weight of telling the classes of real images apart.
+    penalty, classify : float
+        Weights of the squared slope of the score at real images (a quarter of each batch), and of
+        telling the classes of real images apart.
     """
 
     def __init__(
