@@ -4,7 +4,7 @@ import importlib
 
 from medlib.errors import UsageError
 
-_BUILDERS = {"cnn": "build_cnn", "resnet": "build_resnet"}
+_BUILDERS = {"cnn": "build_cnn", "resnet": "build_resnet", "rnn": "build_rnn"}
 NAMES = tuple(_BUILDERS)
 
 
@@ -16,7 +16,7 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     name : str
         One of :data:`NAMES`: the file of its family, ``medlib/models/<name>.py``.
     image_shape : tuple of int
-        (height, width, channels).
+        (height, width, channels), or (depth, height, width, channels).
     task : medlib.tasks.Classification, or another task
         Its ``head`` makes the last layer.
     seed : int
