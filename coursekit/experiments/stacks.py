@@ -9,6 +9,7 @@ import functools
 import numpy as np
 
 DATA = ("tumour", "which-slice", "reversed", "reversed-tuned")
+WITH_TEST = ()
 CONTEXT = ("convolution", "simple", "lstm", "gru", "shuffled")
 MODELS = ("alone", "mean", "max", *CONTEXT, "rows")
 
