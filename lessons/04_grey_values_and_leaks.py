@@ -56,7 +56,7 @@ def t1_slice(site):
     random = np.random.default_rng(3)
     levels = random_scan(site, random)[1][0]
     exact = sum(share * level for share, level in zip((grey, white, fluid), levels[:3], strict=True))
-    even = dataclasses.replace(site, bias=0.0)  # the bias field has its own chapter
+    even = dataclasses.replace(site, bias=0.0)  # the bias field comes at the end
     noisy = acquire(exact[None, ..., None], site=even, spacing_mm=2.0, rng=random)
     return noisy[0, ..., 0] * inside * GAINS[site.name]
 
@@ -74,18 +74,17 @@ plotting.show(
 )
 
 # %% [markdown]
-# One virtual head, four scanners, one window. Nothing about the patient differs. (How strongly each receiver amplifies is our
-# choice here; hospitals differ as freely.) A model trained on A and C has never seen a brain as dark as B's.
+# One virtual head, four scanners, one window. (How strongly each receiver amplifies is our choice.) A model trained on A and C has never seen a brain as dark as B's.
 #
 # **You will**
 #
 # - put grey values on a common scale in three ways, and see what outliers do to each;
 # - decide with *paired* intervals whether the scanner's trace is gone;
-# - see a bias field, take it away, and see what else goes with it;
-# - measure how a leak between slices of a patient flatters a model, and how it makes you choose the wrong one.
+# - measure how a leak between slices of a patient flatters a model, and hides which of two is better;
+# - see a bias field, take it away, and see what else goes with it.
 #
-# **Reading:** about 45 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
-# sites, the simulation) and [lesson 03](03_cleaning_and_geometry.ipynb) (images that are clean and have one size)
+# **Reading:** about 40 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
+# sites) and [lesson 03](03_cleaning_and_geometry.ipynb) (clean images of one size)
 #
 # All patients come from `simbrain`, a simulation. It shows how *methods* behave, not how large an effect is in a real hospital.
 #
@@ -101,8 +100,8 @@ plotting.show(
 # | **percentile** | 0.5th percentile | 99.5th minus 0.5th percentile | nearly all from 0 to 1 |
 # | **z-score** | mean | standard deviation | mean 0, standard deviation 1 |
 #
-# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Only the brain counts: with the air, the
-# result would depend on how tightly the image was cropped.
+# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Only the brain counts: how much air there is
+# depends on the cropping.
 
 
 # %%
@@ -120,13 +119,13 @@ def normalise(values, method):
 METHODS = ["as it comes", "min-max", "percentile", "z-score"]
 
 # %% [markdown]
-# Now somebody burns a small white letter into the image of site A, over the brain: four more pixels with the value 5, far
-# brighter than any tissue. (`heads` holds the four images; `inside` marks the brain.)
+# Now somebody burns a white letter into the image of site A: four more pixels with the value 5, far brighter than any
+# tissue.
 #
 # > **Predict** Which of the three methods hardly notices? Which one suffers most?
 
 # %%
-pixels = heads["A"][inside][:, None]  # shape (pixels, 1 channel)
+pixels = heads["A"][inside][:, None]  # of the brain; shape (pixels, 1 channel)
 spoilt = np.concatenate([pixels, np.full((4, 1), 5.0)])
 
 # %% tags=["plumbing"]
@@ -155,7 +154,12 @@ plotting.show(
 # Now the four scanners. At the start of the film all images share *one* $a$ and $s$; at the end each has its *own*, the z-score.
 
 # %% tags=["plumbing"]
-SITE_LINES = dict(zip("ABCD", ("-", "--", "-.", ":"), strict=True))
+SITE_LINES = {  # from wide to narrow: a line shows even where others lie on it
+    "A": {"color": plotting.SKY, "lw": 5},
+    "B": {"color": plotting.VERMILION, "lw": 2.8},
+    "C": {"color": plotting.GREEN, "lw": 2, "ls": "--"},
+    "D": {"color": plotting.BLACK, "lw": 1.8, "ls": ":"},
+}
 brains = {name: head[inside] for name, head in heads.items()}
 everything = np.concatenate(list(brains.values()))
 edges = np.linspace(-3.5, 3.5, 43)
@@ -173,7 +177,7 @@ def sliding():
     """Yield histograms on their way from one common map to a z-score for each image."""
     fig, ax = plt.subplots(figsize=(6, 3.1))
     x = (edges[:-1] + edges[1:]) / 2
-    curves = {n: ax.plot(x, 0 * x, SITE_LINES[n], label=f"site {n}")[0] for n in brains}
+    curves = {n: ax.plot(x, 0 * x, **SITE_LINES[n], label=f"site {n}")[0] for n in brains}
     ax.set(ylim=(0, 1.35), ylabel="density of pixels", xlabel="T1, in standard deviations")
     ax.legend(loc="upper left", fontsize=11)
     for step in np.linspace(0, 1, 9):
@@ -188,9 +192,9 @@ for each they slide onto each other, nearly: A and B stay higher in the middle t
 plotting.show_animation(sliding(), alt=ALT, milliseconds=180)
 
 # %% [markdown]
-# The curves slide onto each other, and yet they do not become one: near 0.5, A and B (1.5 T) end higher than C and D (3 T).
-# Such a map shifts and stretches a histogram; it cannot change its *shape*, and the shape holds the scanner's contrast, noise and
-# sharpness.
+# The curves slide onto each other, but do not become one: near 0.5, A and B (1.5 T) end higher than C and D (3 T). Such a map
+# only shifts and stretches a histogram. It cannot turn one hump into two, or move tissues relative to each other; in what remains
+# are the anatomy and the scanner's contrast, noise and sharpness.
 #
 # ### Exercise 04.1: the brain, not the air
 #
@@ -223,11 +227,11 @@ check.exercise("04.1", zscore_in_brain)
 # ## Is the scanner's trace gone?
 #
 # At one hospital most patients may be ill, at another few. A network that recognises the hospital has a shortcut to the
-# diagnosis, and fails where it does not hold. Networks that looked for pneumonia in chest X-rays did recognise the hospital
+# diagnosis, which fails elsewhere. Networks that looked for pneumonia in chest X-rays did recognise the hospital
 # ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
 #
-# In `simbrain`, unlike the four pictures above, every scanner already sets one tissue to about the same brightness. We take one
-# slice of each patient.
+# In `simbrain`, unlike the four pictures above, every scanner already sets one tissue (in T1, white matter) to about the same
+# brightness; the others fall where the scanner's contrast puts them. We take one slice of each patient.
 
 
 # %%
@@ -255,19 +259,21 @@ for row, method in zip(axes, ("as it comes", "z-score"), strict=True):
     for ax, channel, of_channel in zip(row, CHANNELS, np.swapaxes(counts, 0, 1), strict=True):
         for name, line in SITE_LINES.items():
             x = (bins[:-1] + bins[1:]) / 2
-            ax.plot(x, of_channel[sites == name].mean(axis=0), line, lw=1.6, label=f"site {name}")
+            ax.plot(x, of_channel[sites == name].mean(axis=0), **line, label=f"site {name}")
         ax.set(xlabel=f"{channel}, {method}")
     row[0].set_ylabel("density of pixels")
 axes[0, 1].legend(fontsize=10)
 plotting.show(
     fig,
     alt="Mean histograms of the brain by site, for T1, T2 and FLAIR, as they come and after the z-score. "
-    "In T2 the z-score brings the curves together; in T1 A and B differ from C and D, in FLAIR the peaks differ.",
+    "In T2 D stands apart until the z-score brings it in; in T1 A and B differ from C and D, in FLAIR C has the "
+    "highest peak.",
 )
 
 # %% [markdown]
-# Mean histograms of the training patients. The z-score brings the T2 curves together. In T1 two pairs remain, A and B with
-# 1.5 tesla, C and D with 3: the field strength changes the contrast between tissues.
+# Mean histograms of the training patients. As they come, D stands apart in T2, and the z-score brings it in. In T1 two pairs
+# remain, A and B with 1.5 tesla, C and D with 3: the field strength changes the contrast between tissues. In FLAIR the peaks
+# differ, C's being the highest.
 #
 # ### A model that guesses the scanner
 #
@@ -287,8 +293,8 @@ def describe(values, method):
 # %% [markdown]
 # The model is [logistic regression](https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression), which draws
 # straight borders between classes. We test it by **five-fold cross-validation**: deal the patients into five groups
-# (**folds**), train on four, predict the fifth, each in turn. So no model predicts a patient that it has seen. Who falls into
-# which fold is luck, so we repeat it and average.
+# (**folds**), train on four, predict the fifth, in turn. So no model predicts a patient that it has seen. We repeat it with
+# other folds, and average.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -321,11 +327,11 @@ def all_found(tissue, sites):
 
 # %% [markdown]
 # `all_found` does so for every method and both sets of features. A **95 % interval** says how far a number may be off because
-# we measured these patients and not others; of twenty such intervals about one misses. For a mean over patients it reaches 1.96
-# standard errors to each side.
+# we measured these patients and not others; of twenty such intervals about one misses. (With cross-validation a few more: the
+# models, too, would differ with other patients.) For a mean over patients it reaches 1.96 standard errors to each side.
 #
-# > **Predict** There are four sites. After the z-score every brain has mean 0 in every channel. How often will the model
-# > find the site from the means? How often from the histogram?
+# > **Predict** There are four sites, and z-scores have mean 0. How often will the model find the site from their means? How
+# > often from their histogram?
 
 # %%
 from medlib.evaluation import statistics
@@ -353,20 +359,16 @@ ledger.say(
 )
 
 # %% [markdown]
-# The means had to fail: all are 0.
-#
 # ### Does a method make it *worse*?
 #
-# In the column *means*, min-max and percentile stand higher than "as it comes". Is that real? For min-max the two intervals
-# overlap. "So there is no difference" does not follow: all methods were tried on *the same patients*. What counts is the
-# difference **within each patient**: +1 if only the new method finds the site, -1 if only the old one does, 0 if both or neither
-# do (averaged over the repeats). The mean of these differences gets its own 95 % interval. If that leaves out 0, we call the
+# In the column *means*, min-max and percentile stand higher than "as it comes". Is that real? All methods were tried on *the
+# same patients*, so what counts is the difference **within each patient**: +1 if only the new method finds the site, -1 if only
+# the old one does, 0 otherwise (averaged over the repeats). If the 95 % interval of its mean leaves out 0, we call the
 # difference real.
 #
-# But we noticed the pattern in these very patients, and a striking pattern is often luck. The cure: fix the question, then ask
-# **new patients**.
+# But we noticed the pattern in these very patients; that may be luck. The cure: fix the question, then ask **new patients**.
 #
-# > **Predict** In 600 patients nobody has looked at, will the interval leave out 0 for min-max, for percentile, for both?
+# > **Predict** In 600 new patients, will the interval leave out 0 for min-max, for percentile, for both?
 
 # %%
 from medlib.datasets.simbrain import new_patients
@@ -376,29 +378,22 @@ fresh_tissue, fresh_sites = one_slice_each(cohort)
 fresh = all_found(fresh_tissue, fresh_sites)
 
 # %% tags=["plumbing"]
-def draw_differences(ax, what, source, shift, colour, label):
-    """Draw the differences of three methods from 'as it comes', with their intervals."""
-    each = [mean_interval(source[what, m] - source[what, "as it comes"]) for m in METHODS[1:]]
+fig, ax = plt.subplots(figsize=(5.8, 3.1))
+groups = {"first look": (found, 0.13, plotting.GREY), "new patients": (fresh, -0.13, plotting.BLUE)}
+for label, (source, shift, colour) in groups.items():
+    each = [mean_interval(source["means", m] - source["means", "as it comes"]) for m in METHODS[1:]]
     middle, low, high = np.array([[i.value, i.low, i.high] for i in each]).T
     ends, places = [middle - low, high - middle], np.arange(3)[::-1] + shift
+    label = f"{label} ({each[0].n})"
     ax.errorbar(middle, places, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
-
-
-# %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, sharex=True)
-for ax, what in zip(axes, ("means", "histogram"), strict=True):
-    draw_differences(ax, what, found, 0.13, plotting.GREY, f"first look ({len(sites)})")
-    draw_differences(ax, what, fresh, -0.13, plotting.BLUE, f"new patients ({len(fresh_sites)})")
-    ax.axvline(0, color=plotting.BLACK, linewidth=1)
-    ax.set(title=f"from the {what}", xlabel="change in share recognised")
-axes[0].set_yticks([2, 1, 0], METHODS[1:])
-axes[0].set_ylim(-0.5, 2.5)
-fig.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
+ax.axvline(0, color=plotting.BLACK, linewidth=1)
+ax.set_yticks([2, 1, 0], METHODS[1:])
+ax.set(ylim=(-0.5, 2.5), xticks=(-0.2, -0.1, 0, 0.1), xlabel="change in share recognised from the means")
+fig.legend(*ax.get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
 plotting.show(
     fig,
-    alt="Differences from images as they come, within patients, with 95 % intervals, in the first and in "
-    "new patients. From the means: percentile lies above 0 and the z-score far below 0 in both; min-max "
-    "is close to 0. From the histogram all differences are small.",
+    alt="Change from images as they come, from the means, within patients, with 95 % intervals, in the first and in new "
+    "patients. Percentile lies above 0 and the z-score far below 0 in both; the intervals of min-max hold 0.",
 )
 
 # %% tags=["plumbing"]
@@ -407,58 +402,291 @@ def against_raw(what, method):
 
 
 gain, minmax = against_raw("means", "percentile"), against_raw("means", "min-max")
-shape = against_raw("histogram", "z-score")
 ledger.record("04/percentile_gain", gain.value, parameters, limits=(-1, 1), chance=0)
 ledger.say(
     "In {n} new patients: from the means, percentiles make the site *easier* to find by **{percentile_gain:.2f}** ({a:.2f} "
-    "to {b:.2f}); min-max by {v:.2f} ({c:.2f} to {d:.2f}). From the histogram, the z-score changes it by {w:.2f} "
-    "({e:.2f} to {f:.2f}).",
+    "to {b:.2f}), min-max by {v:.2f} ({c:.2f} to {d:.2f}). From the histogram: min-max {e}, percentile {f}, z-score {g}.",
     n=gain.n, a=gain.low, b=gain.high, v=minmax.value, c=minmax.low, d=minmax.high,
-    w=shape.value, e=shape.low, f=shape.high,
+    **{name: "{0.value:.3f} ({0.low:.3f} to {0.high:.3f})".format(against_raw("histogram", method))
+       for name, method in zip("efg", METHODS[1:], strict=True)},
 )
 
 # %% [markdown]
-# Compare each interval with the black line at 0.
+# **In the means, percentiles make it worse**, in both groups. A likely reason: the T1 images came with white matter set to one
+# brightness, and percentiles undo that. Min-max stays undecided, which is not "no effect".
 #
-# - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: the T1 images came with white
-#   matter set to one brightness, and percentiles undo that.
-# - **In the means, min-max stays undecided**: both intervals hold 0. "Not decided" is not "no effect".
-# - **From the histogram, min-max and the z-score take a little**: their intervals leave out 0, so the change is real, but it is
-#   small. Real is not the same as large.
+# From the histogram, min-max and the z-score take a little away. Their intervals leave out 0, but only just, and with six
+# comparisons one may do so by luck: probably real, and small.
 #
-# Is the last so in each channel alone? Again in the new patients:
+# **To normalise is not to remove the scanner.**
+#
+# > **Note** Where one $a$ and $s$ serve all images, estimate them from the **training** images alone.
+#
+# ## The leak
+#
+# Each patient of `simbrain` has four slices. Many studies dealt *slices* out to training and test at random;
+# [Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w) list them. Both ways, for 12 patients; a dot
+# marks a test slice whose patient is also in training.
 
-# %%
-rows = {}
-for number, name in enumerate(data.channel_names):
-    one = [each[:, [number]] for each in fresh_tissue]
-    raw, scaled = (
-        site_found([describe(each, method)["histogram"] for each in one], fresh_sites)
-        for method in ("as it comes", "z-score")
-    )
-    rows[name] = [mean_interval(each) for each in (raw, scaled, scaled - raw)]
-pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
+# %% tags=["plumbing"]
+from matplotlib.colors import ListedColormap
+
+draw = np.random.default_rng(4)
+by_slice = draw.permutation(np.arange(48) % 4 == 0).reshape(4, 12)
+by_patient = np.tile(draw.permutation(np.arange(12) % 4 == 0), (4, 1))
+fig, axes = plt.subplots(2, 1, figsize=(5.6, 4.4), sharex=True)
+for ax, unit, test in zip(axes, ("slices", "patients"), (by_slice, by_patient), strict=True):
+    rows, columns = np.nonzero(test & (~test).any(axis=0))
+    cards = ListedColormap([plotting.SKY, plotting.VERMILION])
+    ax.pcolormesh(range(1, 13), range(1, 5), test, cmap=cards, edgecolors="white", linewidth=2)
+    ax.scatter(columns + 1, rows + 1, s=28, color="black")
+    ax.set(title=f"{unit} are dealt: {len(rows)} leaks", ylabel="slice", yticks=range(1, 5), xticks=range(1, 13))
+    ax.grid(False)
+    ax.invert_yaxis()
+axes[1].set_xlabel("patient")
+colours = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (plotting.SKY, plotting.VERMILION)]
+fig.legend(colours, ["training", "test"], ncols=2, loc="outside lower center", fontsize=12)
+plotting.show(fig, alt="Two tables of 12 patients by 4 slices, coloured by training and test. With slices dealt, all "
+              "12 test slices share a patient with training; with patients dealt, whole columns are test and none does.")
 
 # %% [markdown]
-# Only in T2 does the interval of the difference leave out 0. And after the z-score each channel still tells the site more often
-# than guessing would, 1 in 4. **To normalise is not to remove the scanner.** Methods that match whole histograms go further
-# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven ways to normalise, such ones among them), but push a large bright tumour towards the normal
-# with the rest.
+# Can such siblings, slices of one patient, be recognised? We shrink each image to 16 x 16 pixels and look for the most similar
+# other image of all. (Training, validation and test may go together here: we measure a trace, and neither choose nor report a
+# model.)
+
+# %%
+from sklearn.neighbors import NearestNeighbors
+
+from medlib.preprocessing import resize_image
+
+splits = data.splits.values()
+images = np.concatenate([split.images for split in splits])
+labels = np.concatenate([split.labels for split in splits])
+subjects = np.concatenate([split.subjects for split in splits])
+coarse = np.stack([resize_image(each, (16, 16)).ravel() for each in images])
+
+# %% tags=["nbval-check-output"]
+search = NearestNeighbors(n_neighbors=2).fit(coarse)
+nearest = search.kneighbors(coarse)[1][:, 1]  # number 0 is the image itself
+same = subjects[nearest] == subjects
+print(f"same patient: {same.mean():.0%} of {len(same):,} images")
+
+# %% tags=["plumbing"]
+probe = 1 + int(np.argmax(same[1:] & (labels[1:] == 1)))
+gap = np.linalg.norm(coarse - coarse[probe], axis=1)
+stranger = int(np.argmin(np.where(subjects == subjects[probe], np.inf, gap)))
+fig = plotting.image_grid(
+    images[[probe, nearest[probe], stranger], ..., 2][:, 4:60, 8:56],
+    titles=["an image", "the most similar one", "nearest other patient"],
+    window=(0.2, 0.75),
+    columns=3,
+)
+plotting.show(
+    fig,
+    alt="A FLAIR slice with a tumour, the most similar image, another slice of the same patient with the "
+    "same tumour, and the most similar slice of another patient.",
+)
+
+# %% [markdown]
+# By chance it would be the same patient for about one image in 800. Siblings often share the label, too: whoever copies it is
+# right without any idea of what a tumour is.
 #
-# > **Note** Where one $a$ and $s$ serve all images, they are estimated from the **training** images and applied unchanged to the
-# > rest: a model in use does not know the statistics of its future patients.
+# ### Exercise 04.2: deal out patients
 #
-# ## The bias field
+# Write a function that takes the patient of each image (names, in any order), a share and a seed. It returns one entry for each
+# *image*: True for test. All images of a patient are on one side; `round(share * number of patients)` patients, drawn at
+# random, are test.
 #
-# No such map helps where the scale changes *within* an image. A receiver coil picks up near tissue better than far tissue, so
-# one side is brighter. This smooth factor $b$ is the **bias field**. From the true image $u$ and noise $\varepsilon$ comes the
-# measured image ([Sled and others 1998](https://doi.org/10.1109/42.668698))
+# > **Hint** `np.unique` lists the patients; the `permutation` of `np.random.default_rng(seed)` shuffles them; `np.isin` asks
+# > for each image whether its patient was drawn. [Solution](solutions/04_grey_values_and_leaks.ipynb).
+
+
+# %% tags=["exercise"]
+def test_images_of(subjects, share, seed):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def test_images_of(subjects, share, seed):
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    drawn = names[: round(share * len(names))]
+    return np.isin(subjects, drawn)
+
+
+# %%
+check.exercise("04.2", test_images_of)
+
+# %% [markdown]
+# ### The leak, measured
 #
-# $$v = u \, b + \varepsilon.$$
+# Now all 600 patients, in five folds; only *what* is dealt differs.
+
+# %%
+from sklearn.model_selection import PredefinedSplit
+
+patients, patient_of = np.unique(subjects, return_inverse=True)
+
+
+def deal(unit, repeat):
+    """Return a split into five folds, when slices or patients are dealt."""
+    n = len(images) if unit == "slices" else len(patients)
+    fold = np.random.default_rng([seed, repeat]).permutation(np.arange(n) % 5)
+    return PredefinedSplit(fold if unit == "slices" else fold[patient_of])
+
+
+# %% [markdown]
+# The model only copies: **3 nearest neighbours** scores an image by the share of tumours among the three most similar training
+# images. It gets the true labels, and once those of a **coin** thrown for each *patient*. Beside it stands logistic
+# regression, on nine percentiles of each channel, which a tumour does change.
+
+# %%
+from sklearn.neighbors import KNeighborsClassifier
+
+coin = np.random.default_rng([seed, 99]).integers(0, 2, len(patients))[patient_of]
+quantiles = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+in_brain = [each[each.max(axis=-1) > 0] for each in images]
+grey_values = np.array([np.percentile(each, quantiles, axis=0).ravel() for each in in_brain])
+
+neighbours = KNeighborsClassifier(3, algorithm="brute")
+CASES = {  # model, features, labels
+    "neighbours": (neighbours, coarse, labels),
+    "neighbours, coin": (neighbours, coarse, coin),
+    "logistic": (logistic, grey_values, labels),
+}
+
+# %% [markdown]
+# The measure is the **AUC**: the probability that a random slice with a tumour gets a higher score than a random one without (a tie
+# counts half). Guessing gives 0.5, a perfect model 1. For the coin, read "heads" for "tumour".
 #
-# The logarithm turns the product into a sum: $\log v \approx \log u + \log b$. The field is smooth, anatomy is not. So the
-# **homomorphic filter** takes for $\log b$ *the smooth part of* $\log v$: each pixel becomes a weighted mean of the brain around
-# it. The weights $g_\sigma$ fall off like a bell of width $\sigma$; $m$ is 1 in the brain and 0 outside; $*$ is smoothing.
+# > **Predict** Which AUC has each of the three when slices are dealt, which when patients are?
+
+# %%
+scores = {}
+for case, given in CASES.items():
+    for unit in ("slices", "patients"):
+        scores[case, unit] = [
+            cross_val_predict(*given, cv=deal(unit, repeat), method="predict_proba")[:, 1]
+            for repeat in range(repeats)
+        ]
+
+# %% tags=["plumbing"]
+def mean_auc(case, unit, rows):
+    """Return the AUC of some of the images, averaged over the repeats."""
+    tumour = CASES[case][2][rows] == 1
+    return np.mean([statistics.area_under_curve(tumour, each[rows]) for each in scores[case, unit]])
+
+
+def over_patients(statistic):
+    """Return a statistic of the images with its 95 % bootstrap interval over patients."""
+    every = np.arange(len(images))
+    return statistics.bootstrap_interval(statistic, every, groups=subjects, n_resamples=400, seed=seed)
+
+
+aucs = {key: over_patients(functools.partial(mean_auc, *key)) for key in scores}
+
+# %% tags=["plumbing"]
+fig, ax = plt.subplots(figsize=(5.8, 3.6))
+for unit, colour, shift in (("slices", plotting.VERMILION, -0.14), ("patients", plotting.BLUE, 0.14)):
+    for row, case in enumerate(CASES):
+        auc, label = aucs[case, unit], None if row else f"{unit} dealt"
+        ends = [[auc.value - auc.low], [auc.high - auc.value]]
+        ax.errorbar(auc.value, row + shift, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
+        ax.text(auc.high + 0.015, row + shift, f"{auc.value:.2f}", color=colour, va="center")
+ax.axvline(0.5, color=plotting.GREY, linestyle="--", label="guessing")
+ax.set_yticks(range(3), ["neighbours,\ntrue labels", "neighbours,\na coin's labels", "logistic,\ntrue labels"])
+ax.set(xlim=(0.4, 0.9), ylim=(2.5, -0.5), xlabel="AUC, cross-validated")
+fig.legend(*ax.get_legend_handles_labels(), ncols=3, loc="outside upper center", fontsize=11)
+ALT = """AUC with 95 % intervals when slices or patients are dealt. The neighbours fall from about 0.8 to guessing, with
+true labels as with a coin's; logistic regression stays near 0.77. With slices dealt all three look alike."""
+plotting.show(fig, alt=ALT, save="04_leak")
+
+# %% tags=["plumbing"]
+def lead(unit):
+    """Return how far the neighbours are ahead of logistic regression, on the same patients."""
+    return over_patients(lambda rows: mean_auc("neighbours", unit, rows) - mean_auc("logistic", unit, rows))
+
+
+easy, fair = lead("slices"), lead("patients")
+ledger.record("04/coin_by_slice", aucs["neighbours, coin", "slices"].value, parameters, limits=(0, 1), chance=0.5)
+ledger.say(
+    "n = {n} slices of {m} patients, mean of {r} repeats. On labels from a **coin** the neighbours reach "
+    "**{coin_by_slice:.2f}** when slices are dealt. Neighbours minus logistic regression, both on true labels: {lead:.3f} "
+    "({a:.3f} to {b:.3f}) when slices are dealt; when patients are, the neighbours are **{behind:.2f}** behind "
+    "({c:.2f} to {d:.2f}).",
+    n=len(images), m=len(patients), r=repeats, lead=easy.value, a=easy.low, b=easy.high,
+    behind=-fair.value, c=-fair.high, d=-fair.low,
+)
+
+# %% [markdown]
+# (The 95 % intervals are over *patients*, whose slices count together: see [lesson 05](05_classical_baseline.ipynb).)
+#
+# - **The neighbours know nothing.** With patients dealt they guess. With slices dealt they look good, even on a coin's labels,
+#   where there is nothing to learn but who is who. On real brain scans, networks with random labels got 96 % right by
+#   slice and 50 % by patient ([Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w)).
+# - **The flattery depends on the model and its features.** Logistic regression gains little. Two likely reasons, not separated
+#   here: a straight border can hardly bend around single patients, and percentiles say less about who is who than a small image.
+# - **So the leak hides which model is better.** With slices dealt, the interval of the lead holds 0: the one that guesses looks
+#   at least about as good as the one that has learnt. "The numbers are too high, but the ranking holds" is no excuse.
+#
+# ### What will be new?
+#
+# The patient is not always the right unit. **Ask what will be new when the model is used, and split by that.** For a new
+# hospital, hold out whole sites; for next year, later patients.
+#
+# ### Exercise 04.3: train for a new hospital
+#
+# Write a function that trains a model on all images *except* those of one site, and returns its AUC on that site.
+#
+# > **Hint** `held_out = sites == new` is True for the images of the new site. Use `model.fit`, `model.decision_function` and
+# > `statistics.area_under_curve(labels == 1, scores)`. [Solution](solutions/04_grey_values_and_leaks.ipynb).
+
+
+# %% tags=["exercise"]
+def auc_at_new_site(model, features, labels, sites, new):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def auc_at_new_site(model, features, labels, sites, new):
+    held_out = sites == new
+    model.fit(features[~held_out], labels[~held_out])
+    scores = model.decision_function(features[held_out])
+    return statistics.area_under_curve(labels[held_out] == 1, scores)
+
+
+# %%
+check.exercise("04.3", auc_at_new_site)
+
+# %% [markdown]
+# When it is right, hold out each of the four sites in turn, in a new cell:
+#
+# ```python
+# all_sites = np.concatenate([split.table["site"] for split in splits])
+# {new: auc_at_new_site(logistic, grey_values, labels, all_sites, new) for new in "ABCD"}
+# ```
+#
+# Is a new *site* harder than a new *patient*? (The [solutions](solutions/04_grey_values_and_leaks.ipynb) show the four numbers.)
+#
+# <details><summary>Answer</summary>
+#
+# Hardly, here. Compare with logistic regression in the figure, patients dealt: three sites come out a little above, site C a
+# little below. The sites of `simbrain` see equally many tumours, so there is no shortcut to lose; and no site is as strange as B
+# in the first picture. At a real hospital neither need hold.
+#
+# </details>
+
+# %% tags=["solution"]
+all_sites = np.concatenate([split.table["site"] for split in splits])
+{new: round(auc_at_new_site(logistic, grey_values, labels, all_sites, new), 3) for new in "ABCD"}
+
+# %% [markdown]
+# ## An aside: the bias field
+#
+# *You may skip it at first.* No map of a whole image helps where the scale changes *within* it: a receiver coil picks up near
+# tissue better than far tissue. This smooth factor $b$ is the **bias field**. Of the true image $u$ we measure $v = u \, b$,
+# plus noise ([Tustison and others 2010](https://doi.org/10.1109/TMI.2010.2046908)), so $\log v \approx \log u + \log b$. The **homomorphic
+# filter** takes for $\log b$ *the smooth part of* $\log v$: a mean over the brain around each pixel, with weights $g_\sigma$ that
+# fall off like a bell of width $\sigma$ ($m$ is 1 in the brain and 0 outside; $*$ is smoothing).
 #
 # $$\log \hat b = \frac{g_\sigma * (m \, \log v)}{g_\sigma * m}$$
 
@@ -475,8 +703,8 @@ def estimate_field(image, inside, sigma):
 
 
 # %% [markdown]
-# To judge the filter one must know $b$. So we put a random field on the head of the first picture, and filter with $\sigma$ =
-# 20 mm. What besides the field may be smooth and wide, and end up in the estimate?
+# We put a random field on the head of the first picture, and filter with $\sigma$ = 20 mm. What else may be smooth and wide, and
+# end up in the estimate?
 
 # %% tags=["plumbing"]
 from medlib.simulation.scanner import add_rician_noise, bias_field
@@ -516,38 +744,16 @@ measured, field = (each / np.exp(np.log(field)[inside].mean()) for each in (meas
 ALT = """Top: a brain slice, true, measured with a bias field, and corrected. Bottom, in colour: the true field,
 its estimate, and what is left over of the field after the correction. The estimate shows the dark fluid in the
 middle as blue; what is left over has the opposite sign there."""
-
-
-def draw_correction(sigma_mm):
-    """Draw a slice before and after the correction, and the fields."""
-    estimate = estimate_field(measured, inside, sigma_mm / PIXEL_MM)
-    corrected = measured / estimate * inside
-    images = {"true": true, "measured": measured * inside, "corrected": corrected}
-    maps = {"true field": field, "estimate": estimate, "left over": field / estimate}
-    plotting.show(draw_rows(images, maps), alt=ALT)
-
-
-draw_correction(sigma_mm=20)
+estimate = estimate_field(measured, inside, 20 / PIXEL_MM)
+slices = {"true": true, "measured": measured * inside, "corrected": measured / estimate * inside}
+maps = {"true field": field, "estimate": estimate, "left over": field / estimate}
+plotting.show(draw_rows(slices, maps), alt=ALT)
 
 # %% [markdown]
-# Above (window 0.1 to 0.9): the correction evens out the bright upper left of the measured slice, and misses much of the dark upper
-# right. Below, red is too bright and blue too dark. The blue spot in the lower middle of the estimate is not in the true field: it
-# is the dark fluid in the middle of the brain, which the filter takes for a shadow. "Left over" shows the price of such **anatomy in the
-# estimate**: now the centre is too bright. Try other widths with the slider.
+# Above (window 0.1 to 0.9), the bright upper left is evened out. Below, the blue spot in the estimate is not in the true field: the
+# filter takes the dark fluid in the middle for a shadow. So, in "left over", the centre is too bright.
 
-# %%
-import ipywidgets
-
-_ = ipywidgets.interact(draw_correction, sigma_mm=(6, 60, 6))
-
-# %% [markdown]
-# One picture proves little. So we measure what is left over, in per cent of brightness: the standard deviation of its logarithm
-# in the brain, mean over 20 random fields. (`scan` returns such a field and the slice measured with it.)
-#
-# > **Predict** Which width is best for a strong field? And which for a slice *without* any field?
-
-
-# %%
+# %% tags=["plumbing"]
 def left_over(sigma_mm, strength):
     """Return what is left of a field, in per cent, over 20 fields."""
     errors = []
@@ -558,342 +764,35 @@ def left_over(sigma_mm, strength):
     return np.mean(errors)
 
 
-# %%
-STRENGTHS = {"strong field": 0.3, "weak field": 0.1, "no field": 0.0}
-WIDTHS = {"no correction": None, "10 mm": 10, "20 mm": 20, "40 mm": 40}
-rest = {name: [left_over(w, s) for w in WIDTHS.values()] for name, s in STRENGTHS.items()}
-left = pd.DataFrame(rest, index=list(WIDTHS))
-left.round(1)
-
 # %% tags=["plumbing"]
-ledger.record("04/bias_invented", left.loc["20 mm", "no field"], parameters, limits=(0, 100), chance=0)
+invented = left_over(20, 0.0)
+ledger.record("04/bias_invented", invented, parameters, limits=(0, 100), chance=0)
 ledger.say(
-    "The filter of 20 mm brings a strong field from {before:.1f} % down to {after:.1f} %. Where there was **no** field it "
-    "*invents* one of **{bias_invented:.1f} %** (20 random fields, one anatomy).",
-    before=left.loc["no correction", "strong field"], after=left.loc["20 mm", "strong field"],
+    "What is left over (standard deviation of the brightness in the brain; mean over 20 fields, one anatomy):\n\n"
+    "- a **strong** field of {s0:.1f} %: {s20:.1f} % after 20 mm, {s40:.1f} % after 40 mm;\n"
+    "- a **weak** field of {w0:.1f} %: {w20:.1f} % after 20 mm, {w40:.1f} % after 40 mm;\n"
+    "- **no** field (20 draws of the noise): the filter *invents* one, of {bias_invented:.1f} % with 20 mm, {n40:.1f} % with 40 mm.",
+    s0=left_over(None, 0.3), s20=left_over(20, 0.3), s40=left_over(40, 0.3),
+    w0=left_over(None, 0.1), w20=left_over(20, 0.1), w40=left_over(40, 0.1), n40=left_over(40, 0.0),
 )
 
 # %% [markdown]
-# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: it removes anatomy. On a weak field 20 mm does
-# harm: more is left over than without any correction. And a slice without a field is best left alone. So correct a strong
-# field, and draw what you took away as a map: it should show no anatomy. The better tool is **N4** ([Tustison and others
-# 2010](https://doi.org/10.1109/TMI.2010.2046908)). This course trains on uncorrected images.
-#
-# ## The leak
-#
-# Each patient of `simbrain` has four slices. Many published studies dealt *slices* out to training and test at random;
-# [Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w) list them. Here are both ways, for 12 patients. A dot
-# marks a test slice whose patient is also in training.
-
-# %% tags=["plumbing"]
-from matplotlib.colors import ListedColormap
-
-draw = np.random.default_rng(4)
-by_slice = draw.permutation(np.arange(48) % 4 == 0).reshape(4, 12)
-by_patient = np.tile(draw.permutation(np.arange(12) % 4 == 0), (4, 1))
-fig, axes = plt.subplots(2, 1, figsize=(5.6, 4.4), sharex=True)
-for ax, unit, test in zip(axes, ("slices", "patients"), (by_slice, by_patient), strict=True):
-    rows, columns = np.nonzero(test & (~test).any(axis=0))
-    cards = ListedColormap([plotting.SKY, plotting.VERMILION])
-    ax.pcolormesh(range(1, 13), range(1, 5), test, cmap=cards, edgecolors="white", linewidth=2)
-    ax.scatter(columns + 1, rows + 1, s=28, color="black")
-    ax.set(title=f"{unit} are dealt: {len(rows)} leaks", ylabel="slice", yticks=range(1, 5), xticks=range(1, 13))
-    ax.grid(False)
-    ax.invert_yaxis()
-axes[1].set_xlabel("patient")
-colours = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in (plotting.SKY, plotting.VERMILION)]
-fig.legend(colours, ["training", "test"], ncols=2, loc="outside lower center", fontsize=12)
-plotting.show(fig, alt="Two tables of 12 patients by 4 slices, coloured by training and test. With slices dealt, all "
-              "12 test slices share a patient with training; with patients dealt, whole columns are test and none does.")
-
-# %% [markdown]
-# Can such siblings, slices of one patient, be recognised? We shrink each image to 16 x 16 pixels and look for the most similar
-# other image of all.
-
-# %%
-from sklearn.neighbors import NearestNeighbors
-
-from medlib.preprocessing import resize_image
-
-splits = data.splits.values()  # training, validation and test together
-images = np.concatenate([split.images for split in splits])
-labels = np.concatenate([split.labels for split in splits])
-subjects = np.concatenate([split.subjects for split in splits])
-coarse = np.stack([resize_image(each, (16, 16)).ravel() for each in images])
-
-# %% tags=["nbval-check-output"]
-search = NearestNeighbors(n_neighbors=2).fit(coarse)
-nearest = search.kneighbors(coarse)[1][:, 1]  # number 0 is the image itself
-same = subjects[nearest] == subjects
-print(f"same patient: {same.mean():.0%} of {len(same):,} images")
-
-# %% tags=["plumbing"]
-probe = 1 + int(np.argmax(same[1:] & (labels[1:] == 1)))
-gap = np.linalg.norm(coarse - coarse[probe], axis=1)
-stranger = int(np.argmin(np.where(subjects == subjects[probe], np.inf, gap)))
-fig = plotting.image_grid(
-    images[[probe, nearest[probe], stranger], ..., 2][:, 4:60, 8:56],
-    titles=["an image", "the most similar one", "nearest other patient"],
-    window=(0.2, 0.75),
-    columns=3,
-)
-plotting.show(
-    fig,
-    alt="A FLAIR slice with a tumour, the most similar image, another slice of the same patient with the "
-    "same tumour, and the most similar slice of another patient.",
-)
-
-# %% [markdown]
-# By chance the most similar image would show the same patient for about one image in 800. Slices of one patient often share the
-# label, too. Whoever copies the sibling's label is then right without any idea of what a tumour is.
-#
-# ### Exercise 04.2: deal out patients
-#
-# Write a function that takes the patient of each image (names in any order, with different numbers of images), a share and
-# a seed. It returns one entry for each *image*: True for test. All images of a patient are on one side, and
-# `round(share * number of patients)` patients, drawn at random, are test.
-#
-# > **Hint** `np.unique` lists the patients; the `permutation` of `np.random.default_rng(seed)` shuffles them; `np.isin` asks
-# > for each image whether its patient was drawn. [Solution](solutions/04_grey_values_and_leaks.ipynb).
-
-
-# %% tags=["exercise"]
-def test_images_of(subjects, share, seed):
-    return ...  # your code here
-
-
-# %% tags=["solution"]
-def test_images_of(subjects, share, seed):
-    names = np.random.default_rng(seed).permutation(np.unique(subjects))
-    drawn = names[: round(share * len(names))]
-    return np.isin(subjects, drawn)
-
-
-# %%
-check.exercise("04.2", test_images_of)
-
-# %% [markdown]
-# In this course `medlib.preprocessing.split_by_subject` does this, with the same share of each class on every side. Our data sets
-# refuse to hold a patient, or an identical image, in two splits.
-#
-# ### The leak, measured
-#
-# Now all 600 patients, in five folds; only *what* is dealt differs.
-
-
-# %%
-patients, patient_of = np.unique(subjects, return_inverse=True)
-
-
-def folds(unit, repeat):
-    """Return the fold of each image, 0 to 4, when slices or patients are dealt."""
-    n = len(images) if unit == "slice" else len(patients)
-    dealt = np.random.default_rng([seed, repeat]).permutation(np.arange(n) % 5)
-    return dealt if unit == "slice" else dealt[patient_of]
-
-
-# %% [markdown]
-# Four cases. Two copy the nearest images: **3 nearest neighbours** takes the share of tumours among the
-# three most similar training images, once with the true labels, and once with a **coin** thrown for each *patient* as label.
-# The other two use nine percentiles of each channel, which a tumour does change: a **support vector machine** (SVM), whose
-# borders are curved, and logistic regression again.
-
-# %%
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import SVC
-
-quantiles = (1, 5, 10, 25, 50, 75, 90, 95, 99)
-in_brain = [each[each.max(axis=-1) > 0] for each in images]
-grey_values = np.array([np.percentile(each, quantiles, axis=0).ravel() for each in in_brain])
-coin = np.random.default_rng([seed, 99]).integers(0, 2, len(patients))[patient_of]
-
-# %%
-neighbours = KNeighborsClassifier(3, algorithm="brute")
-svm = make_pipeline(StandardScaler(), SVC())
-CASES = {  # model, features, labels, the method that gives its scores
-    "3 neighbours": (neighbours, coarse, labels, "predict_proba"),
-    "3 neighbours, coin": (neighbours, coarse, coin, "predict_proba"),
-    "SVM": (svm, grey_values, labels, "decision_function"),
-    "logistic": (logistic, grey_values, labels, "decision_function"),
-}
-
-# %% [markdown]
-# The measure is the **AUC** (area under the ROC curve): the probability that a random tumour slice gets a higher score than
-# a random healthy one. Guessing gives 0.5, a perfect model 1.
-#
-# > **Predict** Which AUC has each case by slice, which by patient? And which of the last two models would you choose?
-
-# %%
-from sklearn.model_selection import PredefinedSplit
-
-
-def out_of_fold(case, unit, repeat):
-    """Return a score for each image, from a model that was not trained on its fold."""
-    model, features, target, method = CASES[case]
-    split = PredefinedSplit(folds(unit, repeat))
-    scores = cross_val_predict(model, features, target, cv=split, method=method)
-    return scores if scores.ndim == 1 else scores[:, 1]
-
-
-# %%
-UNITS = ("slice", "patient")
-scores = {}
-for case in CASES:
-    for unit in UNITS:
-        scores[case, unit] = [out_of_fold(case, unit, repeat) for repeat in range(repeats)]
-
-# %% [markdown]
-# **Flattery** is the AUC by slice minus the AUC by patient. Slices of a patient resemble each other, so the 95 % intervals come
-# from the **bootstrap** over patients: draw *patients* with replacement, each with all their slices, and compute
-# the AUC again from the scores we have, many times: the luck of *which patients are tested*.
-
-# %% tags=["plumbing"]
-targets = np.array([target == 1 for _, _, target, _ in CASES.values()])
-
-
-def all_aucs(rows):
-    """Return the AUC of every case, split and repeat for some of the images."""
-    area = statistics.area_under_curve
-    return np.array(
-        [
-            [[area(target[rows], each[rows]) for each in scores[case, unit]] for unit in UNITS]
-            for target, case in zip(targets, CASES, strict=True)
-        ]
-    )
-
-
-# %% tags=["plumbing"]
-every = np.arange(len(images))
-aucs = all_aucs(every)  # cases, units, repeats
-by = aucs.mean(axis=2)
-drawn = statistics.bootstrap_values(
-    lambda rows: all_aucs(rows).mean(axis=2).ravel(),
-    every, groups=subjects, n_resamples=200, seed=seed,
-).reshape(-1, len(CASES), 2)
-
-
-def interval(value, resampled):
-    """Return a value with the 95 % interval of its bootstrap resamples."""
-    low, high = np.percentile(resampled, (2.5, 97.5))
-    return statistics.Interval(float(value), float(low), float(high), len(images))
-
-
-# %% tags=["plumbing"]
-def draw_case(ax, case, unit, colour):
-    """Draw the repeats of one case as dots, with the interval of their mean."""
-    each = interval(by[case, unit], drawn[:, case, unit])
-    x, ends = case + (unit - 0.5) * 0.24, [[each.value - each.low], [each.high - each.value]]
-    ax.errorbar(x, each.value, yerr=ends, fmt="none", color=colour, capsize=4, alpha=0.6)
-    label = None if case else f"{UNITS[unit]}s dealt"
-    ax.plot(x + np.linspace(-0.05, 0.05, repeats), aucs[case, unit], "o", ms=5, color=colour, label=label)
-
-
-table = {}
-for c, case in enumerate(CASES):
-    table[case] = {f"by {u}": interval(by[c, k], drawn[:, c, k]) for k, u in enumerate(UNITS)}
-    table[case]["flattery"] = interval(by[c, 0] - by[c, 1], drawn[:, c, 0] - drawn[:, c, 1])
-pd.DataFrame(table).T
-
-# %% tags=["plumbing"]
-fig, ax = plt.subplots(figsize=(7.4, 3.7))
-for case in range(len(CASES)):
-    for unit, colour in enumerate((plotting.VERMILION, plotting.BLUE)):
-        draw_case(ax, case, unit, colour)
-ax.axhline(0.5, color=plotting.GREY, linestyle="--", label="guessing")
-ax.set_xticks(range(len(CASES)), [case.replace(", ", ",\n") for case in CASES])
-ax.set(ylim=(0.4, 0.9), ylabel="AUC, cross-validated")
-ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.17))
-plotting.show(
-    fig,
-    alt="AUC of four cases when slices or patients are dealt, one dot a repeat, with 95 % intervals. The "
-    "neighbours, also with coin labels, fall from about 0.8 to 0.5; the SVM falls; logistic regression "
-    "hardly does. By slice the SVM is ahead of logistic regression, by patient behind it.",
-    save="04_leak",
-)
-
-# %% tags=["plumbing"]
-lead = by[2] - by[3]
-leads = drawn[:, 2] - drawn[:, 3]
-one, other = interval(lead[0], leads[:, 0]), interval(lead[1], leads[:, 1])
-ledger.record("04/coin_by_slice", by[1, 0], parameters, limits=(0, 1), chance=0.5)
-ledger.record("04/svm_lead_by_slice", one.value, parameters, limits=(-1, 1), chance=0)
-ledger.record("04/svm_deficit_by_patient", -other.value, parameters, limits=(-1, 1), chance=0)
-ledger.say(
-    "n = {n} slices of {m} patients, {r} repeats (dots), 95 % intervals. With labels "
-    "from a **coin** the neighbours reach {coin_by_slice:.2f} by slice and {fair:.2f} by patient. The SVM leads logistic "
-    "regression by **{svm_lead_by_slice:.3f}** when slices are dealt ({a:.3f} to {b:.3f}); when patients are dealt it is "
-    "*behind* by **{svm_deficit_by_patient:.3f}** ({c:.3f} to {d:.3f}).",
-    n=len(images), m=len(patients), r=repeats, fair=by[1, 1],
-    a=one.low, b=one.high, c=-other.high, d=-other.low,
-)
-
-# %% [markdown]
-# - **The neighbours know nothing.** With patients dealt they guess. With slices dealt they look good, even on labels from a
-#   coin, where there is nothing to learn but who is who. On real brain scans, networks with random labels got 96 % right by
-#   slice and 50 % by patient ([Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w)).
-# - **The flattery depends on the model.** Of the two honest ones, the SVM can bend its border around single patients and gains
-#   more than logistic regression with its straight one.
-# - **So the leak picks the wrong winner.** With slices dealt the SVM leads; with patients dealt, logistic regression does. The
-#   bars of the two overlap in the figure, yet the intervals of both *differences* leave out 0: the patients were the same. "The
-#   numbers are too high, but the ranking holds" is no excuse.
-#
-# ### What will be new?
-#
-# The patient is not always the right unit. **Ask what will be new when the model is used, and split by that.** For a new
-# hospital, hold out whole sites; for next year, later patients.
-#
-# ### Exercise 04.3: train for a new hospital
-#
-# Write a function that trains a model on all images *except* those of one site, and returns its AUC on that site.
-#
-# > **Hint** `held_out = sites == new` is True for the images of the new site. Use `model.fit`, `model.decision_function` and
-# > `statistics.area_under_curve(labels == 1, scores)`. [Solution](solutions/04_grey_values_and_leaks.ipynb).
-
-
-# %% tags=["exercise"]
-def auc_at_new_site(model, features, labels, sites, new):
-    return ...  # your code here
-
-
-# %% tags=["solution"]
-def auc_at_new_site(model, features, labels, sites, new):
-    held_out = sites == new
-    model.fit(features[~held_out], labels[~held_out])
-    scores = model.decision_function(features[held_out])
-    return statistics.area_under_curve(labels[held_out] == 1, scores)
-
-
-# %%
-check.exercise("04.3", auc_at_new_site)
-
-# %% [markdown]
-# When it is right, hold out each of the four sites in turn, with `grey_values` and `logistic`. The sites of all images are
-# `np.concatenate([split.table["site"] for split in splits])`. Is a new *site* harder than a new *patient*?
-#
-# <details><summary>Answer</summary>
-#
-# Hardly, here. Compare with logistic regression by patient in the table: three sites come out a little above, site C a little below. The
-# sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to lose; and every scanner sets
-# one tissue to about the same brightness, so no site is as strange as B in the first picture. At a real hospital neither need hold.
-#
-# </details>
+# On a strong field both widths help. On a weak one 20 mm does harm while 40 mm helps; without a field both do harm. So choose
+# wide, and draw what you took away as a map: it should show no anatomy. The usual tool is **N4**, which fits a smooth surface
+# step by step while it sharpens the histogram (the same paper).
 #
 # **In this lesson we**
 #
 # - normalised in three ways: percentiles resist outliers, the z-score empties the means, and none removes the scanner;
 # - decided claims by differences within patients, and asked new patients before believing a pattern;
-# - took a bias field away, and with it part of the anatomy;
-# - drew and measured the leak: it made guessing look like knowledge, and the weaker model like the better one.
+# - drew and measured the leak: it made guessing look like knowledge, and about as good as a model that has learnt;
+# - took a bias field away, and with it part of the anatomy.
 #
 # **Next** [lesson 05](05_classical_baseline.ipynb) builds the honest opponent that every network has to beat: a classical model on
 # hand-made features.
 #
 # **References**
 #
-# - J. C. Reinhold and others: Evaluating the impact of intensity normalization on MR image synthesis (2019),
-#   [arXiv:1812.04652](https://arxiv.org/abs/1812.04652).
-# - J. G. Sled, A. P. Zijdenbos, A. C. Evans: A nonparametric method for automatic correction of intensity nonuniformity in MRI
-#   data, *IEEE Transactions on Medical Imaging* 17 (1998), [doi:10.1109/42.668698](https://doi.org/10.1109/42.668698).
 # - N. J. Tustison and others: N4ITK: improved N3 bias correction, *IEEE Transactions on Medical Imaging* 29 (2010),
 #   [doi:10.1109/TMI.2010.2046908](https://doi.org/10.1109/TMI.2010.2046908).
 # - E. Yagis and others: Effect of data leakage in brain MRI classification using 2D convolutional neural networks,
