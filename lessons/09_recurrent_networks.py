@@ -31,6 +31,13 @@ encoder_steps = 300  # changes of the weights of the network that looks at slice
 # fast computer; then they are kept on disk.)
 
 # %%
+from medlib.datasets.simbrain import load_simbrain, new_patients
+
+size = {"image_size": 48, "depth": 16, "slices_per_subject": 1}
+train = load_simbrain(n_subjects=500, **size).train
+test = new_patients(seed=20309, n_subjects=150, **size)
+
+# %%
 from medlib import training
 
 training.set_seed(seed)
@@ -38,31 +45,20 @@ import keras
 import numpy as np
 from keras import layers
 
-from medlib.datasets.simbrain import load_simbrain, new_patients
-
-size = {"image_size": 48, "depth": 16, "slices_per_subject": 1}
-train = load_simbrain(n_subjects=500, **size).train
-test = new_patients(seed=20309, n_subjects=150, **size)
-
 # %% tags=["plumbing"]
 import warnings
 
 import matplotlib.pyplot as plt
-import pandas as pd
-import tensorflow as tf
 
-from coursekit import check, ledger, studies
-from medlib import models, plotting, tasks
-from medlib.evaluation import statistics
+from coursekit import ledger
+from medlib import plotting
 
 plotting.use_style()
 warnings.filterwarnings("ignore", message=r"(?s).*shuffle=True")  # our batches are shuffled already
 parameters = {"encoder_steps": encoder_steps, "seed": seed}
 WINDOW = (0.25, 0.7)  # of grey values
-study = studies.load_study("stacks", "which-slice")  # None where only the package is installed
 
 
-# %% tags=["plumbing"]
 def strip(images, titles=None, masks=None):
     """Eight slices in two rows, with outlines if there are masks."""
     fig = plotting.image_grid(images[..., -1], titles=titles, window=WINDOW)
@@ -74,14 +70,13 @@ def strip(images, titles=None, masks=None):
 # %% tags=["nbval-check-output"]
 print("training (stacks, slices, height, width, contrasts):", train.images.shape)
 print("test patients:", len(test))
+example = train.images[51, 4:12].copy()  # eight slices of one patient
 
 # %% [markdown]
-# > **Predict** Here are eight neighbouring slices of one training patient, in FLAIR. In which of them is the tumour?
+# > **Predict** Here are the eight slices of `example`, in FLAIR. In which of them is the tumour?
 
 # %% tags=["plumbing"]
-PATIENT, FIRST = 4, 2
-example = train.images[PATIENT, FIRST : FIRST + 8]
-example_masks = train.masks[PATIENT, FIRST : FIRST + 8]
+example_masks = train.masks[51, 4:12]
 fig = strip(example, titles=[f"slice {k}" for k in range(1, 9)])
 plotting.show(fig, alt="Eight neighbouring slices of one head in FLAIR, from below upwards, without outlines.")
 
@@ -100,7 +95,7 @@ plotting.show(fig, alt="The same eight slices; the tumour is outlined where ther
 # - let a network read stacks, and measure what context adds;
 # - tell questions that need the order of the slices from questions that do not.
 #
-# **Reading:** about 40 min · **running:** about 35 s · **builds on:** [lesson 07](07_learning.ipynb) (gradients, tanh and
+# **Reading:** about 45 min · **running:** about 35 s · **builds on:** [lesson 07](07_learning.ipynb) (gradients, tanh and
 # sigmoid), [lesson 08](08_first_cnn.ipynb) (CNN, training, AUC on new patients)
 #
 # ## One step, again and again
@@ -144,7 +139,6 @@ print("sequence", sequence.shape, "-> last state", last.shape)
 states = [np.zeros(6)]
 for x in sequence:
     states.append(simple_step(x, states[-1], *layer.get_weights()))
-limit = np.abs(states).max()
 
 
 def draw_step(above, below, t, now):
@@ -154,8 +148,7 @@ def draw_step(above, below, t, now):
     above.imshow(example[t - 1, ..., -1], vmin=WINDOW[0], vmax=WINDOW[1], alpha=1 if t <= now else 0.25)
     above.set_title(f"$x_{t}$", color=ink, fontsize=11)
     above.set_axis_off()
-    known = states[t][:, None] if t <= now else np.full((6, 1), np.nan)
-    below.imshow(known, cmap="PuOr_r", vmin=-limit, vmax=limit, extent=(0.2, 0.8, 0, 1), aspect="auto")
+    below.imshow(states[t][:, None] if t <= now else np.full((6, 1), np.nan), cmap="PuOr_r", vmin=-0.9, vmax=0.9, extent=(0.2, 0.8, 0, 1), aspect="auto")
     below.add_patch(plt.Rectangle((0.2, 0), 0.6, 1, fill=False, ec=plotting.SKY, lw=4 if t == now else 1))
     below.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel=f"$h_{t}$")
     below.grid(False), below.spines[:].set_visible(False)
@@ -170,13 +163,12 @@ def unrolled():
     """Frames: all steps, then one more slice read in each."""
     fig, axes = plt.subplots(2, 8, figsize=(7.6, 3.0), height_ratios=[1, 1.5], layout="none")
     fig.subplots_adjust(0.01, 0.1, 0.99, 0.9, 0.35, 0.28)
-    for now in (8, *range(1, 9)):
-        for t, (above, below) in enumerate(axes.T, start=1):
-            draw_step(above, below, t, now)
+    for frame, now in enumerate((8, *range(1, 9))):
+        for t in range(1, 9) if frame < 2 else (now - 1, now):  # the others stay as they are
+            draw_step(*axes[:, t - 1], t, now)
         yield fig
 
 
-# %% tags=["plumbing"]
 plotting.show_animation(
     unrolled(), milliseconds=600,
     alt="Eight slices in a row, each with an arrow down into a column of six coloured cells, the state after it; arrows lead "
@@ -196,16 +188,19 @@ plotting.show_animation(
 #
 # > **Predict** How much is left of a gradient after 99 steps with $s = 0.9$? And with $s = 1.5$?
 #
-# We let TensorFlow take the gradients, of one state by all states before it. (Its direction is random; `inputs` are 100
-# random steps for 16 sequences.)
+# We let TensorFlow take the gradients by all states, 1 to 100 steps back. It needs one number to start from: we take
+# the last state's part along a random `direction`. The `inputs` are 16 random sequences of 100 steps.
 
 # %%
+import tensorflow as tf
+
 draw = np.random.default_rng(seed).normal
 inputs = draw(scale=0.1, size=(100, 16, 8)).astype("float32")
 direction = draw(size=(16, 32)).astype("float32")
 direction /= np.linalg.norm(direction, axis=1, keepdims=True)
 
 
+# %%
 def gradient_norms(cell, state):
     """Norm of the gradient of the last state by the state k steps before, k = 1 ... 100."""
     states = []
@@ -249,6 +244,8 @@ fig, ax = plt.subplots(figsize=(6.4, 3.6))
 draw_norms(ax, {f"s = {s}": norms for s, norms in simple.items()}, "simple recurrent network")
 for s, colour in zip(simple, plotting.COLOURS, strict=False):
     ax.plot(STEPS_BACK, s**STEPS_BACK, ":", color=colour, linewidth=1.5)
+ax.plot([], [], ":", color="black", linewidth=1.5, label="expected")
+ax.legend(loc="lower left", fontsize=10)
 plotting.show(
     fig,
     alt="Norm of the gradient against steps back, on a logarithmic axis. For s of 0.5 and 0.9 it falls along the dotted lines of s "
@@ -273,14 +270,16 @@ plotting.show(
 # anew in each step. It makes a proposal $\tilde h_t$ and mixes it with the old state. $\sigma$ is the sigmoid, $\odot$
 # multiplies number by number:
 #
-# $$\begin{aligned}
-# z_t &= \sigma(x_t W_z + b_z + h_{t-1} U_z + c_z) &&\text{how much to keep}\\
-# r_t &= \sigma(x_t W_r + b_r + h_{t-1} U_r + c_r) &&\text{how much to look back}\\
-# \tilde h_t &= \tanh(x_t W_h + b_h + r_t \odot (h_{t-1} U_h + c_h)) &&\text{proposal}\\
-# h_t &= z_t \odot h_{t-1} + (1 - z_t) \odot \tilde h_t
-# \end{aligned}$$
+# $$z_t = \sigma(x_t W_z + b_z + h_{t-1} U_z + c_z)$$
 #
-# $z_t$ and $r_t$ are **gates**: numbers from 0 to 1 that the network computes in each step. (In the paper $r_t$ stands
+# $$r_t = \sigma(x_t W_r + b_r + h_{t-1} U_r + c_r)$$
+#
+# $$\tilde h_t = \tanh(x_t W_h + b_h + r_t \odot (h_{t-1} U_h + c_h))$$
+#
+# $$h_t = z_t \odot h_{t-1} + (1 - z_t) \odot \tilde h_t$$
+#
+# $z_t$ and $r_t$ are **gates**, numbers from 0 to 1 that the network computes in each step: $z_t$ says how much of the old
+# state is kept, $r_t$ how much of it the proposal looks at. (In the paper $r_t$ stands
 # before $U_h$. Keras multiplies afterwards, `reset_after=True`, and therefore has two biases, $b$ and $c$.)
 
 
@@ -318,8 +317,9 @@ def lstm_step(x, state, W, U, b):
 
 # %% tags=["nbval-check-output"]
 six = np.zeros(6)
-for kind, step, state in ((layers.SimpleRNN, simple_step, six), (layers.GRU, gru_step, six),
-                          (layers.LSTM, lstm_step, (six, six))):
+cells = [(layers.SimpleRNN, simple_step, six), (layers.GRU, gru_step, six)]
+cells += [(layers.LSTM, lstm_step, (six, six))]
+for kind, step, state in cells:
     layer = kind(6, bias_initializer="random_normal")
     by_keras = np.asarray(layer(sequence[np.newaxis]))[0]
     ours = unroll(step, sequence, state, layer.get_weights())
@@ -343,7 +343,10 @@ def gru_with(bias):
     return cell
 
 
-gated = {f"GRU, bias {bias}": gradient_norms(gru_with(bias), [zeros]) for bias in (0, 2, 4)}
+# %%
+gated = {}
+for bias in (0, 2, 4):
+    gated[f"GRU, bias {bias}"] = gradient_norms(gru_with(bias), [zeros])
 gated["LSTM (memory c)"] = gradient_norms(layers.LSTMCell(32), [zeros, zeros])
 
 # %% tags=["plumbing"]
@@ -357,8 +360,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# $\sigma(0)^{10} = 1/1024$, about what the blue line shows. So a gate is no magic: untrained, this GRU forgets faster than the simple
-# network with $s = 0.9$. But how long it remembers hangs on $z_t$, which *learning can move*, unit by unit and
+# $\sigma(0)^{10} = 1/1024$; the blue line falls a little less, because the old state comes back through the proposal, too. So
+# a gate is no magic: untrained, this GRU forgets faster than the simple network with $s = 0.9$. But how long it remembers hangs on $z_t$, which *learning can move*, unit by unit and
 # slice by slice. With a bias of 4, $z_t$ is .98, and more than a tenth is left after 100 steps. (Keras starts the
 # forget gate of an LSTM with bias 1, for this reason.)
 #
@@ -380,6 +383,8 @@ def bias_for(steps):
 
 
 # %%
+from coursekit import check
+
 check.exercise("09.1", bias_for)
 
 # %% [markdown]
@@ -407,9 +412,13 @@ def batches(seed):
 
 
 # %%
+from medlib import models, tasks
+
 task = tasks.Classification(("normal", "tumour"))
 network = models.build("cnn", (48, 48, 3), task, seed=seed)
-untrained = keras.models.clone_model(network)
+untrained = models.build("cnn", (48, 48, 3), task, seed=seed)  # its twin
+
+# %%
 rising = encoder_steps // 5
 rate = keras.optimizers.schedules.CosineDecay(
     5e-4, encoder_steps - rising, warmup_target=1e-2, warmup_steps=rising)
@@ -417,7 +426,7 @@ network.compile(keras.optimizers.AdamW(rate, weight_decay=1e-3), loss="binary_cr
 _ = network.fit(batches(seed), steps_per_epoch=encoder_steps, verbose=0)
 
 # %% [markdown]
-# (We also keep a twin that is never trained; it will have its hour.) From here on the encoder stays **frozen**: no
+# (The twin is never trained; its hour will come.) From here on the encoder stays **frozen**: no
 # weight of it changes. Each slice becomes 64 numbers once, so what reads them trains in seconds.
 
 
@@ -425,21 +434,28 @@ _ = network.fit(batches(seed), steps_per_epoch=encoder_steps, verbose=0)
 def features_of(network, stacks):
     """The 64 features of every slice, shape (stacks, slices, 64)."""
     encoder = keras.Model(network.inputs, network.layers[-1].input)
-    found = encoder.predict(stacks.reshape(-1, 48, 48, 3), batch_size=256, verbose=0)
-    return found.reshape(*stacks.shape[:2], 64)
+    return np.stack([encoder.predict_on_batch(stack) for stack in stacks])
 
 
 # %% [markdown]
 # ### A trap
 #
-# Each stack was simulated around the middle of its tumour. Where in the stack are the tumour slices?
+# Each stack was simulated around the middle of its tumour. So a network could answer "slice 9" without looking (left). We show
+# it **windows** of eight neighbouring slices instead: in training all nine windows of each stack, in the test one at a random place
+# for each patient. Now the place says little (right).
+
+
+# %%
+def windows_of(stacks):
+    return np.concatenate([stacks[:, k : k + 8] for k in range(9)])
+
+
+def test_window(stacks):
+    first = np.random.default_rng(20309).integers(0, 9, len(stacks))
+    return np.stack([stack[k : k + 8] for stack, k in zip(stacks, first, strict=True)])
+
 
 # %% tags=["plumbing"]
-def windows_of(stacks):
-    """All nine windows of eight neighbouring slices, one after another."""
-    return np.concatenate([stacks[:, first : first + 8] for first in range(9)])
-
-
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.9), sharey=True)
 left.bar(np.arange(1, 17), in_slice.mean(axis=0), color=plotting.BLUE)
 right.bar(np.arange(1, 9), windows_of(in_slice).mean(axis=0), color=plotting.VERMILION)
@@ -452,23 +468,26 @@ plotting.show(
 )
 
 # %% [markdown]
-# A network could answer "slice 9" without looking. So we show it **windows** of eight neighbouring slices, from any place:
-# in training all nine windows of each stack, in the test one, drawn at random for each patient.
+# `x` are the features of the windows, standardised by mean and spread in training; `y` says for each of their slices
+# whether there is a tumour.
+
 
 # %%
-first = np.random.default_rng(20309).integers(0, 9, len(test))
+def inputs_from(network):
+    """Standardised features of all training windows and of the test windows."""
+    known = features_of(network, train.images)
+    mean, spread = known.mean(axis=(0, 1)), known.std(axis=(0, 1)) + 1e-6
+    new = features_of(network, test_window(test.images))
+    return windows_of((known - mean) / spread), (new - mean) / spread
 
 
-def test_window(stacks):
-    """One window of eight slices from each test stack."""
-    return np.stack([stack[k : k + 8] for stack, k in zip(stacks, first, strict=True)])
-
-
-known, new = features_of(network, train.images), features_of(network, test_window(test.images))
-mean, spread = known.mean(axis=(0, 1)), known.std(axis=(0, 1)) + 1e-6
-x, x_test = windows_of((known - mean) / spread), (new - mean) / spread
+x, x_test = inputs_from(network)
 y = windows_of(in_slice)[..., None]
 y_test = test_window((test.masks > 0).any(axis=(2, 3)))
+
+# %% tags=["plumbing"]
+raw, raw_test = inputs_from(untrained)  # for later, so that the training images can go
+del train, slices
 
 # %% [markdown]
 # ## Which slice?
@@ -479,10 +498,13 @@ y_test = test_window((test.masks > 0).any(axis=(2, 3)))
 
 # %%
 alone = keras.Sequential([
-    layers.Input((8, 64)), layers.Dense(32, activation="relu"), layers.Dense(1, activation="sigmoid"),
+    layers.Input((8, 64)),
+    layers.Dense(32, activation="relu"),
+    layers.Dense(1, activation="sigmoid"),
 ])
 context = keras.Sequential([
-    layers.Input((8, 64)), layers.Bidirectional(layers.GRU(32, return_sequences=True)),
+    layers.Input((8, 64)),
+    layers.Bidirectional(layers.GRU(32, return_sequences=True)),
     layers.Dense(1, activation="sigmoid"),
 ])
 
@@ -504,15 +526,17 @@ for reader in (alone, context):
 # > differ?
 
 # %%
-who = np.repeat(test.subjects, 8)  # whose slice it is
+import pandas as pd
 
+from medlib.evaluation import statistics
 
-def slice_auc(probability):
-    return statistics.auc_interval(y_test.ravel().astype(int), probability.ravel(), subjects=who)
-
-
-p_alone, p_context = (reader.predict(x_test, verbose=0)[..., 0] for reader in (alone, context))
-aucs = pd.Series({"alone": slice_auc(p_alone), "with context": slice_auc(p_context)})
+labels, whose = y_test.ravel().astype(int), np.repeat(test.subjects, 8)
+p_alone = alone.predict(x_test, verbose=0)[..., 0]
+p_context = context.predict(x_test, verbose=0)[..., 0]
+aucs = pd.Series({
+    "alone": statistics.auc_interval(labels, p_alone.ravel(), subjects=whose),
+    "with context": statistics.auc_interval(labels, p_context.ravel(), subjects=whose),
+})
 aucs.to_frame("AUC, 95 % interval over patients")
 
 # %% tags=["plumbing"]
@@ -520,8 +544,8 @@ ledger.record("09/slice_auc_context", aucs["with context"].value, parameters, li
 ledger.record("09/gain_of_context", aucs["with context"].value - aucs["alone"].value, parameters, limits=(-1, 1), chance=0)
 
 # %% [markdown]
-# (The lines above belong to the ledger of lesson 08: bands of 99 % for one more training, from ten seeds.) Where does the gain come
-# from? Three test patients with a tumour: the one whom context helps most, a middle one, and the one whom it harms most.
+# (The two lines are the course's ledger, as in lesson 08: one more training should end in the 99 % band.) Where does
+# the gain come from? Here are three test patients with a tumour: the one whom context helps most, a middle one, and the one whom it harms most.
 
 # %% tags=["plumbing"]
 def cost(probability):
@@ -534,7 +558,8 @@ helped = cost(p_alone) - cost(p_context)
 ill = np.flatnonzero(y_test.any(axis=1))
 ranked = ill[np.argsort(-helped[ill])]
 cases = {"helped most": ranked[0], "a middle one": ranked[len(ranked) // 2], "harmed most": ranked[-1]}
-window_images, window_masks = test_window(test.images), test_window(test.masks)
+window_masks = test_window(test.masks)
+window_images = {case: test_window(test.images)[case] for case in cases.values()}
 
 
 # %% tags=["plumbing"]
@@ -542,7 +567,7 @@ def draw_case(fig, rows, case, name):
     """Eight slices with outlines in the first row, both readers' probabilities in the second."""
     for k, place in enumerate(rows[0]):
         ax = fig.add_subplot(place)
-        ax.imshow(window_images[case, k, ..., -1], vmin=WINDOW[0], vmax=WINDOW[1])
+        ax.imshow(window_images[case][k, ..., -1], vmin=WINDOW[0], vmax=WINDOW[1])
         plotting.outline(ax, window_masks[case, k])
         ax.set_axis_off()
         ax.set_title(name if k == 0 else "", loc="left", fontsize=12)
@@ -553,14 +578,16 @@ def draw_case(fig, rows, case, name):
     for p, style, colour, label in readers:
         ax.plot(np.arange(1, 9), p[case], style, color=colour, label=label)
     ax.set(xlim=(0.5, 8.5), ylim=(-0.05, 1.05), yticks=[0, 0.5, 1], xticks=range(1, 9), ylabel="probability")
+    ax.tick_params(labelbottom=name == "harmed most")
     return ax
 
 
 # %% tags=["plumbing"]
 fig = plt.figure(figsize=(8, 7.4), layout="none")
-grid = fig.add_gridspec(6, 8, height_ratios=[1, 1.2] * 3, left=0.09, right=0.99, top=0.95, bottom=0.08, wspace=0.03, hspace=0.3)
+shape = {"left": 0.09, "right": 0.99, "top": 0.95, "bottom": 0.08, "wspace": 0.03, "hspace": 0.08}
+grid = fig.add_gridspec(8, 8, height_ratios=[1, 1.1, 0.35, 1, 1.1, 0.35, 1, 1.1], **shape)
 for row, (name, case) in enumerate(cases.items()):
-    ax = draw_case(fig, ([grid[2 * row, k] for k in range(8)], grid[2 * row + 1, :]), case, name)
+    ax = draw_case(fig, ([grid[3 * row, k] for k in range(8)], grid[3 * row + 1, :]), case, name)
     if row == 0:
         ax.legend(loc="best", fontsize=10)
 ax.set_xlabel("slice (shaded: tumour)")
@@ -572,8 +599,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Alone, the probability jumps from slice to slice. With context a doubtful slice beside a clear one is believed, and
-# a lonely suspicion is not. The price shows in the last patient: where the neighbours are wrong, they mislead.
+# Look at the ends of the tumours. With context a doubtful slice beside a clear one is believed, and a lonely suspicion is not. The price shows in the last
+# patient: what the reader alone had right, in part, the neighbours talked it out of.
 #
 # **Exercise 09.2: context without recurrence.** A one-dimensional convolution along the slices has neighbours, too.
 # Write a function that returns a network from `(8, n_features)` to one probability a slice, `(8, 1)`, in which each slice is
@@ -607,6 +634,11 @@ check.exercise("09.2", neighbours)
 # the readers, on the same test patients, and with more readers: those that add to each slice the mean or the maximum over its
 # window; two convolutions along the slices; a simple network, an LSTM and a GRU, all bidirectional; and a GRU that meets the slices of every
 # window in random order.
+
+# %%
+from coursekit import studies
+
+study = studies.load_study("stacks", "which-slice")  # None where only the package is installed
 
 # %% tags=["plumbing"]
 READERS = {
@@ -658,9 +690,10 @@ def hits(study, model):
         found = labels[np.arange(len(labels)), scores.argmax(axis=1)]
         return found[labels.any(axis=1)].mean()
     return statistics.seeds_and_patients_interval(
-        share, study.labels, study.scores[model, "all"], subjects=study.subjects)
+        share, study.labels, study.scores[model, "all"], subjects=study.subjects, logit=True)
 
 
+# %% tags=["plumbing"]
 if study:
     gain, order, gates = (studies.compare(study, "gru", other) for other in ("alone", "shuffled", "simple"))
     ledger.say(
@@ -697,8 +730,8 @@ else:
 
 # %% tags=["nbval-check-output"]
 pooling = models.build("cnn", (8, 48, 48, 3), task, seed=seed)
-some = test_window(test.images)[:20]
-upright, turned = (pooling.predict(stacks, verbose=0) for stacks in (some, some[:, ::-1]))
+some = test.images[:5, :8]
+upright, turned = (np.asarray(pooling(stacks)) for stacks in (some, some[:, ::-1]))
 print("identical scores, upright and reversed:", np.array_equal(upright, turned))
 
 # %% [markdown]
@@ -715,29 +748,31 @@ def with_reversed(stacks):
     return np.concatenate([stacks, stacks[:, ::-1]]), labels
 
 
-raw, raw_test = (features_of(untrained, s) for s in (train.images, test_window(test.images)))
-mean, spread = raw.mean(axis=(0, 1)), raw.std(axis=(0, 1)) + 1e-6
-stacks, reversed_or_not = with_reversed(windows_of((raw - mean) / spread))
+# raw, raw_test = inputs_from(untrained): a folded cell above did it, while it had the images
+stacks, reversed_or_not = with_reversed(raw)
 
 # %%
 in_order = keras.Sequential([
-    layers.Input((8, 64)), layers.Bidirectional(layers.GRU(32, return_sequences=True)),
-    layers.GlobalMaxPooling1D(), layers.Dense(1, activation="sigmoid"),
+    layers.Input((8, 64)),
+    layers.Bidirectional(layers.GRU(32, return_sequences=True)),
+    layers.GlobalMaxPooling1D(),
+    layers.Dense(1, activation="sigmoid"),
 ])
 fit(in_order, stacks, reversed_or_not, epochs=2)
 
 # %%
-stacks_test, labels_test = with_reversed((raw_test - mean) / spread)
+stacks_test, labels_test = with_reversed(raw_test)
 p_reversed = in_order.predict(stacks_test, verbose=0).ravel()
+labels = labels_test.ravel().astype(int)
 twice = np.tile(test.subjects, 2)  # each patient has two stacks
-reversed_auc = statistics.auc_interval(labels_test.ravel().astype(int), p_reversed, subjects=twice)
+reversed_auc = statistics.auc_interval(labels, p_reversed, subjects=twice)
 print("AUC, 95 % interval over patients:", reversed_auc)
 
 # %% tags=["plumbing"]
 ledger.record("09/reversed_auc", reversed_auc.value, parameters, limits=(0, 1), chance=0.5)
 
 # %% [markdown]
-# Heads narrow towards the top, and that is enough. Now shuffle, in the study: the GRU in order, the GRU on shuffled windows (in
+# What a slice shows changes from below upwards, and random convolutions keep enough of that. Now shuffle, in the study: the GRU in order, the GRU on shuffled windows (in
 # training and test) and pooling by the maximum, each trained for its question. The last line is question 2 again, but with the features of the encoder that was *trained on tumours*.
 
 # %% tags=["plumbing"]
@@ -774,12 +809,12 @@ if study:
     )
 
 # %% [markdown]
-# "Is there a tumour?" is a question to a *set* of slices: shuffling costs nothing that we could measure, and pooling does as well. "Is it reversed?" is a
-# question to a *sequence*: order is all there is.
+# "Is there a tumour?" is a question to a *set* of slices. The GRU's small lead over the maximum is not owed to the order: shuffled, it
+# loses little or nothing of it. "Is it reversed?" is a question to a *sequence*: order is all there is.
 #
-# The last line is a warning. An encoder keeps what its task rewards. Trained on tumours, it has lost much of what tells the
-# bottom of a brain from its top; the untrained one had it still. **Frozen features answer the questions they were trained for**, and
-# perhaps no others.
+# The last line is a warning. Trained on tumours, the encoder has lost much of what tells the bottom of a brain from its
+# top; untrained, it had it still. It seems that an encoder keeps what its task rewards. **Frozen features answer the
+# questions they were trained for**, and perhaps no others.
 #
 # ## The wrong tool
 #
@@ -805,8 +840,8 @@ if study:
 
 # %% [markdown]
 # Within a row, every pixel has weights of its own. What the network learns of a tumour on the left it must learn again
-# on the right, and again one pixel further: just what convolution was made to avoid ([lesson 06](06_convolution.ipynb)). With a smaller
-# learning rate it did no better in our trials. A
+# on the right, and again one pixel further: just what convolution was made to avoid ([lesson 06](06_convolution.ipynb)). (On validation patients, with
+# two seeds, we also tried a third and a tenth of the learning rate: no better.) A
 # recurrent network shares its weights along *one* axis. Give it the axis along which the data is a sequence.
 #
 # For whole stacks, `models.build("rnn", (depth, height, width, channels), ...)` joins this lesson's two parts, CNN and
@@ -820,7 +855,7 @@ if study:
 # - measured gradients that vanish and explode, and saw that gates make memory something to be learnt;
 # - found slices with a tumour better with context than without, over ten seeds and new patients, and that a convolution
 #   along the slices did as well;
-# - saw pooling fail exactly where order is the question, and lose nothing where it is not;
+# - saw pooling fail where order is the question, and hardly lose where it is not;
 # - saw frozen features that had forgotten what we asked next, and a recurrent network along the wrong axis.
 #
 # All stacks are simulated, from one template, with slices 4 mm apart and no patient who moves. How much context helps on real
