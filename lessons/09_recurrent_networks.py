@@ -782,10 +782,11 @@ QUESTIONS = {
     "tumour": "1 a tumour?", "which-slice": "  which slice?", "reversed": "2 reversed?", "reversed-tuned": "  reversed,\ntumour features",
 }
 if study:
+    of = {question: studies.load_study("stacks", question) for question in QUESTIONS}
     fig, ax = plt.subplots(figsize=(6.6, 3.9))
     marks = {"gru": ("GRU", plotting.BLUE, "o"), "shuffled": ("GRU, shuffled", plotting.VERMILION, "s"), "max": ("maximum", plotting.GREEN, "^")}
     for shift, (model, (name, colour, marker)) in zip((-0.2, 0, 0.2), marks.items(), strict=True):
-        intervals = [auc_of(studies.load_study("stacks", question), model) for question in QUESTIONS]
+        intervals = [auc_of(of[question], model) for question in QUESTIONS]
         draw_intervals(ax, intervals, list(QUESTIONS.values()), colour, shift, fmt=marker, label=name)
     ax.axvline(0.5, color=plotting.GREY, linewidth=1)
     ax.set_xlabel("AUC (grey line: guessing)")
@@ -800,7 +801,6 @@ if study:
 
 # %% tags=["plumbing"]
 if study:
-    of = {question: studies.load_study("stacks", question) for question in QUESTIONS}
     ledger.say(
         "Over ten seeds and {n} patients (95 %): for a tumour, GRU minus shuffled {tumour} and GRU minus maximum {pooled}; reversed, "
         "GRU **{reversed}**, shuffled {shuffled}, maximum {maximum:.3f} for every seed; with features trained on tumours, GRU {tuned}.",
