@@ -95,7 +95,7 @@ plotting.show(fig, alt="The same eight slices; the tumour is outlined where ther
 # - let a network read stacks, and measure what context adds;
 # - tell questions that need the order of the slices from questions that do not.
 #
-# **Reading:** about 45 min · **running:** about 35 s · **builds on:** [lesson 07](07_learning.ipynb) (gradients, tanh and
+# **Reading:** about 45 min · **running:** about 40 s · **builds on:** [lesson 07](07_learning.ipynb) (gradients, tanh and
 # sigmoid), [lesson 08](08_first_cnn.ipynb) (CNN, training, AUC on new patients)
 #
 # ## One step, again and again
@@ -150,8 +150,8 @@ def draw_step(above, below, t, now):
     above.set_axis_off()
     below.imshow(states[t][:, None] if t <= now else np.full((6, 1), np.nan), cmap="PuOr_r", vmin=-0.5, vmax=0.5, extent=(0.2, 0.8, 0, 1), aspect="auto")
     below.add_patch(plt.Rectangle((0.2, 0), 0.6, 1, fill=False, ec=plotting.SKY, lw=4 if t == now else 1))
-    below.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], xlabel=f"$h_{t}$")
-    below.grid(False), below.spines[:].set_visible(False)
+    below.set(xlim=(0, 1), ylim=(0, 1)), below.set_axis_off()
+    below.text(0.5, -0.05, f"$h_{t}$", ha="center", va="top")
     arrow = {"arrowstyle": "-|>", "lw": 1.5}
     below.annotate("", (0.5, 1.0), (0.5, 1.3), annotation_clip=False, arrowprops=arrow | {"color": ink})
     if t > 1:
