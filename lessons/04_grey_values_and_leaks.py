@@ -13,9 +13,10 @@
 # %% [markdown]
 # # 04 Grey values and leaks
 #
-# Two things make a model look good in your hospital and fail in the next one. The grey values may tell it *which scanner*
-# took the image; the test may hold *patients it has already seen*. Neither raises an error. This lesson asks: **what do
-# grey values say about the scanner rather than the patient, and how much can a wrong split flatter a model?**
+# Two things can make a model look good in your test and fail in use. The grey values may tell it *which scanner* took the
+# image: it may fail in the next hospital. The test may hold *patients it has already seen*: it may fail on the next patient.
+# Neither raises an error. This lesson asks: **what do grey values say about the scanner rather than the patient, and how
+# much can a wrong split flatter a model?**
 
 # %% tags=["install"]
 import medlib
@@ -79,9 +80,9 @@ plotting.show(
 # **You will**
 #
 # - put grey values on a common scale in three ways, and see what outliers do to each;
-# - decide with *paired* intervals whether the scanner's trace is gone;
+# - see whether the scanner's trace is gone, and decide with *paired* intervals whether a method changes it;
 # - measure how a leak between slices of a patient flatters a model, and hides which of two is better;
-# - see a bias field, take it away, and see what else goes with it.
+# - see a bias field, take it away, and see what else goes with it (an aside).
 #
 # **Reading:** about 40 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
 # sites) and [lesson 03](03_cleaning_and_geometry.ipynb) (clean images of one size)
@@ -363,10 +364,10 @@ ledger.say(
 #
 # In the column *means*, min-max and percentile stand higher than "as it comes". Is that real? All methods were tried on *the
 # same patients*, so what counts is the difference **within each patient**: +1 if only the new method finds the site, -1 if only
-# the old one does, 0 otherwise (averaged over the repeats). If the 95 % interval of its mean leaves out 0, we call the
-# difference real.
+# the old one does, 0 otherwise (averaged over the repeats). For *one* question fixed beforehand, we call the difference real if
+# the 95 % interval of its mean leaves out 0. Among many questions, some intervals leave it out by luck.
 #
-# But we noticed the pattern in these very patients; that may be luck. The cure: fix the question, then ask **new patients**.
+# And we noticed the pattern in these very patients. The cure: fix the question, then ask **new patients**.
 #
 # > **Predict** In 600 new patients, will the interval leave out 0 for min-max, for percentile, for both?
 
@@ -378,45 +379,45 @@ fresh_tissue, fresh_sites = one_slice_each(cohort)
 fresh = all_found(fresh_tissue, fresh_sites)
 
 # %% tags=["plumbing"]
-fig, ax = plt.subplots(figsize=(5.8, 3.1))
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.1), sharey=True)
 groups = {"first look": (found, 0.13, plotting.GREY), "new patients": (fresh, -0.13, plotting.BLUE)}
-for label, (source, shift, colour) in groups.items():
-    each = [mean_interval(source["means", m] - source["means", "as it comes"]) for m in METHODS[1:]]
-    middle, low, high = np.array([[i.value, i.low, i.high] for i in each]).T
-    ends, places = [middle - low, high - middle], np.arange(3)[::-1] + shift
-    label = f"{label} ({each[0].n})"
-    ax.errorbar(middle, places, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
-ax.axvline(0, color=plotting.BLACK, linewidth=1)
-ax.set_yticks([2, 1, 0], METHODS[1:])
-ax.set(ylim=(-0.5, 2.5), xticks=(-0.2, -0.1, 0, 0.1), xlabel="change in share recognised from the means")
+for ax, what in zip(axes, ("means", "histogram"), strict=True):
+    for label, (source, shift, colour) in groups.items():
+        each = [mean_interval(source[what, m] - source[what, "as it comes"]) for m in METHODS[1:]]
+        middle, low, high = np.array([[i.value, i.low, i.high] for i in each]).T
+        ends, places = [middle - low, high - middle], np.arange(3)[::-1] + shift
+        label = f"{label} ({each[0].n})"
+        ax.errorbar(middle, places, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
+    ax.axvline(0, color=plotting.BLACK, linewidth=1)
+    ax.set(ylim=(-0.5, 2.5), xlim=(-0.25, 0.18), xticks=(-0.2, -0.1, 0, 0.1), title=f"from the {what}")
+axes[0].set_yticks([2, 1, 0], METHODS[1:])
+_ = fig.supxlabel("change in share recognised", fontsize=11)
+
+# %% tags=["plumbing"]
 fig.legend(*ax.get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
 plotting.show(
     fig,
-    alt="Change from images as they come, from the means, within patients, with 95 % intervals, in the first and in new "
-    "patients. Percentile lies above 0 and the z-score far below 0 in both; the intervals of min-max hold 0.",
+    alt="Change from images as they come, within patients, with 95 % intervals, in the first and in new patients. From the "
+    "means, percentile lies above 0 and the z-score far below in both; the intervals of min-max hold 0. From the histogram "
+    "all changes are small; those of min-max and the z-score end just below 0.",
 )
 
 # %% tags=["plumbing"]
-def against_raw(what, method):
-    return mean_interval(fresh[what, method] - fresh[what, "as it comes"])
-
-
-gain, minmax = against_raw("means", "percentile"), against_raw("means", "min-max")
+before = fresh["means", "as it comes"]
+gain, minmax = (mean_interval(fresh["means", method] - before) for method in ("percentile", "min-max"))
 ledger.record("04/percentile_gain", gain.value, parameters, limits=(-1, 1), chance=0)
 ledger.say(
     "In {n} new patients: from the means, percentiles make the site *easier* to find by **{percentile_gain:.2f}** ({a:.2f} "
-    "to {b:.2f}), min-max by {v:.2f} ({c:.2f} to {d:.2f}). From the histogram: min-max {e}, percentile {f}, z-score {g}.",
+    "to {b:.2f}), min-max by {v:.2f} ({c:.2f} to {d:.2f}).",
     n=gain.n, a=gain.low, b=gain.high, v=minmax.value, c=minmax.low, d=minmax.high,
-    **{name: "{0.value:.3f} ({0.low:.3f} to {0.high:.3f})".format(against_raw("histogram", method))
-       for name, method in zip("efg", METHODS[1:], strict=True)},
 )
 
 # %% [markdown]
 # **In the means, percentiles make it worse**, in both groups. A likely reason: the T1 images came with white matter set to one
 # brightness, and percentiles undo that. Min-max stays undecided, which is not "no effect".
 #
-# From the histogram, min-max and the z-score take a little away. Their intervals leave out 0, but only just, and with six
-# comparisons one may do so by luck: probably real, and small.
+# From the histogram (right), min-max and the z-score take a little away. The new intervals leave out 0 only just, and with
+# six comparisons one may do so by luck: probably real, and small.
 #
 # **To normalise is not to remove the scanner.**
 #
@@ -451,8 +452,9 @@ plotting.show(fig, alt="Two tables of 12 patients by 4 slices, coloured by train
 
 # %% [markdown]
 # Can such siblings, slices of one patient, be recognised? We shrink each image to 16 x 16 pixels and look for the most similar
-# other image of all. (Training, validation and test may go together here: we measure a trace, and neither choose nor report a
-# model.)
+# other image of all. (Training, validation and test go together in this section. We may do so because we tune nothing, and
+# what we report comes from cross-validation and is no final result of any model. In a real study the test patients stay
+# untouched.)
 
 # %%
 from sklearn.neighbors import NearestNeighbors
@@ -682,7 +684,7 @@ all_sites = np.concatenate([split.table["site"] for split in splits])
 # %% [markdown]
 # ## An aside: the bias field
 #
-# *You may skip it at first.* No map of a whole image helps where the scale changes *within* it: a receiver coil picks up near
+# *You may skip to* What to take along. No map of a whole image helps where the scale changes *within* it: a receiver coil picks up near
 # tissue better than far tissue. This smooth factor $b$ is the **bias field**. Of the true image $u$ we measure $v = u \, b$,
 # plus noise ([Tustison and others 2010](https://doi.org/10.1109/TMI.2010.2046908)), so $\log v \approx \log u + \log b$. The **homomorphic
 # filter** takes for $\log b$ *the smooth part of* $\log v$: a mean over the brain around each pixel, with weights $g_\sigma$ that
@@ -777,16 +779,19 @@ ledger.say(
 )
 
 # %% [markdown]
-# On a strong field both widths help. On a weak one 20 mm does harm while 40 mm helps; without a field both do harm. So choose
-# wide, and draw what you took away as a map: it should show no anatomy. The usual tool is **N4**, which fits a smooth surface
+# On a strong field both widths help, 20 mm slightly more. On a weak one 20 mm does harm while 40 mm helps; without a field both
+# do harm. You rarely know how strong a field is: when in doubt choose wide, and draw what you took away as a map: it should
+# show no anatomy. The usual tool is **N4**, which fits a smooth surface
 # step by step while it sharpens the histogram (the same paper).
+#
+# ## What to take along
 #
 # **In this lesson we**
 #
 # - normalised in three ways: percentiles resist outliers, the z-score empties the means, and none removes the scanner;
 # - decided claims by differences within patients, and asked new patients before believing a pattern;
 # - drew and measured the leak: it made guessing look like knowledge, and about as good as a model that has learnt;
-# - took a bias field away, and with it part of the anatomy.
+# - (in the aside) took a bias field away, and with it part of the anatomy.
 #
 # **Next** [lesson 05](05_classical_baseline.ipynb) builds the honest opponent that every network has to beat: a classical model on
 # hand-made features.
