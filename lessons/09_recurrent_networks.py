@@ -271,17 +271,17 @@ plotting.show(
 # anew in each step. It makes a proposal $\tilde h_t$ and mixes it with the old state. $\sigma$ is the sigmoid, $\odot$
 # multiplies number by number:
 #
-# $$z_t = \sigma(x_t W_z + b_z + h_{t-1} U_z + c_z)$$
+# $$z_t = \sigma(x_t W_z + b_z + h_{t-1} U_z + d_z)$$
 #
-# $$r_t = \sigma(x_t W_r + b_r + h_{t-1} U_r + c_r)$$
+# $$r_t = \sigma(x_t W_r + b_r + h_{t-1} U_r + d_r)$$
 #
-# $$\tilde h_t = \tanh(x_t W_h + b_h + r_t \odot (h_{t-1} U_h + c_h))$$
+# $$\tilde h_t = \tanh(x_t W_h + b_h + r_t \odot (h_{t-1} U_h + d_h))$$
 #
 # $$h_t = z_t \odot h_{t-1} + (1 - z_t) \odot \tilde h_t$$
 #
 # $z_t$ and $r_t$ are **gates**, numbers from 0 to 1 that the network computes in each step: $z_t$ says how much of the old
 # state is kept, $r_t$ how much of it the proposal looks at. (In the paper $r_t$ stands
-# before $U_h$. Keras multiplies afterwards, `reset_after=True`, and therefore has two biases, $b$ and $c$.)
+# before $U_h$. Keras multiplies afterwards, `reset_after=True`, and therefore has two biases, $b$ and $d$.)
 
 
 # %%
@@ -299,8 +299,10 @@ def gru_step(x, h, W, U, biases):
 
 # %% [markdown]
 # The older **long short-term memory** (LSTM, [Hochreiter and Schmidhuber
-# 1997](https://doi.org/10.1162/neco.1997.9.8.1735)) carries two rows of numbers: a memory $c_t$ and an output $h_t$. Its
-# gates $f$, $i$ and $o$ (forget, input, output) have weights of their own, as has the proposal $g$:
+# 1997](https://doi.org/10.1162/neco.1997.9.8.1735)) carries two rows of numbers: a memory $c_t$ and an output $h_t$. At first its
+# memory was only added to; the forget gate came later ([Gers, Schmidhuber and Cummins
+# 2000](https://doi.org/10.1162/089976600300015015)). The gates $f$, $i$ and $o$ (forget, input, output) are sigmoids like $z_t$,
+# and the proposal $g$ a tanh, each of $x_t$ and $h_{t-1}$ with weights of its own:
 #
 # $$c_t = f_t \odot c_{t-1} + i_t \odot g_t, \qquad h_t = o_t \odot \tanh(c_t)$$
 
@@ -353,6 +355,8 @@ gated["LSTM (memory c)"] = gradient_norms(layers.LSTMCell(32), [zeros, zeros])
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(6.4, 3.6))
 draw_norms(ax, gated, "gated networks, before any training")
+for bias, colour in zip((0, 2, 4), plotting.COLOURS, strict=False):
+    ax.plot(STEPS_BACK, sigmoid(bias) ** STEPS_BACK, ":", color=colour, linewidth=1.5)
 ax.set_ylim(1e-12, 1e3)
 plotting.show(
     fig,
@@ -361,8 +365,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# $\sigma(0)^{10} = 1/1024$; the blue line falls a little less, because the old state comes back through the proposal, too. So
-# a gate is no magic: untrained, this GRU forgets faster than the simple network with $s = 0.9$. But how long it remembers hangs on $z_t$, which *learning can move*, unit by unit and
+# $\sigma(0)^{10} = 1/1024$; the blue line has several times as much left (dotted: $z^k$ alone), and the gap grows with every step,
+# because the old state comes back through the proposal, too. So a gate is no magic: untrained, this GRU forgets faster than the simple network with $s = 0.9$. But how long it remembers hangs on $z_t$, which *learning can move*, unit by unit and
 # slice by slice. With a bias of 4, $z_t$ is .98, and more than a tenth is left after 100 steps. (Keras starts the
 # forget gate of an LSTM with bias 1, for this reason.)
 #
@@ -600,8 +604,9 @@ plotting.show(
 )
 
 # %% [markdown]
-# Look at the ends of the tumours. With context a doubtful slice beside a clear one is believed, and a lonely suspicion is not. The price shows in the last
-# patient: what the reader alone had right, in part, the neighbours talked it out of.
+# Look at the ends of the tumours in the first two patients: with context a doubtful slice beside a clear one is believed. In the last
+# patient both readers miss the tumour: a faint suspicion that no neighbour supports gets weaker still. Three patients
+# illustrate; they prove nothing.
 #
 # **Exercise 09.2: context without recurrence.** A one-dimensional convolution along the slices has neighbours, too.
 # Write a function that returns a network from `(8, n_features)` to one probability a slice, `(8, 1)`, in which each slice is
@@ -675,7 +680,7 @@ if study:
         ax.plot(aucs[name].value, list(READERS).index(model), "*", color=plotting.VERMILION, markersize=12)
     ax.plot([], [], "*", color=plotting.VERMILION, markersize=12, label="this notebook")
     ax.set_xlabel("AUC, which slice")
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     plotting.show(
         fig,
         alt="AUC over slices of eight readers with 95 % intervals over seeds and patients. Lowest: alone; then mean, maximum and "
@@ -698,11 +703,12 @@ def hits(study, model):
 if study:
     others = ("alone", "shuffled", "simple", "convolution")
     gain, order, gates, kernels = (studies.compare(study, "gru", other) for other in others)
+    company = studies.compare(study, "shuffled", "alone")
     ledger.say(
-        "Differences of AUC with 95 % intervals over ten seeds and {n} patients: GRU minus alone **{gain}**; GRU minus the "
-        "shuffled GRU {order}; GRU minus the simple network {gates}; GRU minus convolution {kernels}. In windows with a tumour, the most suspicious slice "
+        "Differences of AUC with 95 % intervals over ten seeds and {n} patients: GRU minus alone **{gain}**; shuffled GRU "
+        "minus alone {company}; GRU minus the shuffled GRU {order}; GRU minus the simple network {gates}; GRU minus convolution {kernels}. In windows with a tumour, the most suspicious slice "
         "really shows it in {alone} of the cases alone, in {gru} with the GRU.",
-        n=len(set(study.subjects)), gain=gain, order=order, gates=gates, kernels=kernels, alone=hits(study, "alone"), gru=hits(study, "gru"),
+        n=len(set(study.subjects)), gain=gain, company=company, order=order, gates=gates, kernels=kernels, alone=hits(study, "alone"), gru=hits(study, "gru"),
     )
 else:
     ledger.say("The study comes with the repository, not with the installed package: its figures are left out here.")
@@ -712,8 +718,8 @@ else:
 # gated: over eight slices even a simple network remembers. And much of the gain comes from knowing the *other slices
 # at all*, in whatever order; only a part from knowing which ones are next to it.
 #
-# But what was the question? *One* slice with tumour is found by every reader, nearly always. Context helps to find *all*
-# of them.
+# But what was the question? In a window with a tumour, the most suspicious slice nearly always shows it, with the GRU and alone.
+# Context helps to rank the *other* slices: the faint ends of a tumour against slices without one.
 #
 # ## When does order matter?
 #
@@ -762,6 +768,9 @@ in_order = keras.Sequential([
 ])
 fit(in_order, stacks, reversed_or_not, epochs=2)
 
+# %% [markdown]
+# (Its maximum does no harm: it pools *states*, and each state has already read its slices in order.)
+
 # %%
 stacks_test, labels_test = with_reversed(raw_test)
 p_reversed = in_order.predict(stacks_test, verbose=0).ravel()
@@ -775,22 +784,25 @@ ledger.record("09/reversed_auc", reversed_auc.value, parameters, limits=(0, 1), 
 
 # %% [markdown]
 # What a slice shows changes from below upwards, and random convolutions keep enough of that. Now shuffle, in the study: the GRU in order, the GRU on shuffled windows (in
-# training and test) and pooling by the maximum, each trained for its question. The last line is question 2 again, but with the features of the encoder that was *trained on tumours*.
+# training and test) and pooling by the maximum (for *which slice*, added to the slice's own features), each trained for its question. The last line is question 2 again, but with the features of the encoder that was *trained on tumours*.
 
 # %% tags=["plumbing"]
 QUESTIONS = {
-    "tumour": "1 a tumour?", "which-slice": "  which slice?", "reversed": "2 reversed?", "reversed-tuned": "  reversed,\ntumour features",
+    "tumour": "1 a tumour?", "which-slice": "  which slice?", "reversed": "2 reversed?,\nuntrained features",
+    "reversed-tuned": "  reversed?,\ntumour features",
 }
+
+# %% tags=["plumbing"]
 if study:
     of = {question: studies.load_study("stacks", question) for question in QUESTIONS}
     fig, ax = plt.subplots(figsize=(6.6, 3.9))
-    marks = {"gru": ("GRU", plotting.BLUE, "o"), "shuffled": ("GRU, shuffled", plotting.VERMILION, "s"), "max": ("maximum", plotting.GREEN, "^")}
+    marks = {"gru": ("GRU", plotting.BLUE, "o"), "shuffled": ("GRU, shuffled", plotting.VERMILION, "s"), "max": ("pooling (maximum)", plotting.GREEN, "^")}
     for shift, (model, (name, colour, marker)) in zip((-0.2, 0, 0.2), marks.items(), strict=True):
         intervals = [auc_of(of[question], model) for question in QUESTIONS]
         draw_intervals(ax, intervals, list(QUESTIONS.values()), colour, shift, fmt=marker, label=name)
     ax.axvline(0.5, color=plotting.GREY, linewidth=1)
     ax.set_xlabel("AUC (grey line: guessing)")
-    ax.legend(loc="center left", bbox_to_anchor=(0.12, 0.6))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3)
     plotting.show(
         fig,
         alt="AUC of the GRU, the shuffled GRU and the maximum for four questions, with 95 % intervals. For a tumour all three are "
@@ -816,8 +828,8 @@ if study:
 # there is.
 #
 # The last line is a warning. Trained on tumours, the encoder has lost much of what tells the bottom of a brain from its
-# top; untrained, it had it still. It seems that an encoder keeps what its task rewards. **Frozen features answer the
-# questions they were trained for**, and perhaps no others.
+# top; untrained, it had it still. It seems that an encoder keeps what its task rewards. **Features frozen after one task can
+# serve another much worse**: better than guessing, but worse than no training at all.
 #
 # ## The wrong tool
 #
@@ -859,7 +871,7 @@ if study:
 # - found slices with a tumour better with context than without, over ten seeds and new patients, and that a convolution
 #   along the slices did as well;
 # - saw pooling fail where order is the question, and hardly lose where it is not;
-# - saw frozen features that had forgotten what we asked next, and a recurrent network along the wrong axis.
+# - saw frozen features that had lost part of what we asked next, and a recurrent network along the wrong axis.
 #
 # All stacks are simulated, from one template, with slices 4 mm apart and no patient who moves. How much context helps on real
 # scans, this lesson cannot say.
@@ -879,6 +891,8 @@ if study:
 #   2014, [arXiv:1406.1078](https://arxiv.org/abs/1406.1078).
 # - S. Hochreiter, J. Schmidhuber: Long short-term memory, *Neural Computation* 9 (1997) 1735-1780,
 #   [doi:10.1162/neco.1997.9.8.1735](https://doi.org/10.1162/neco.1997.9.8.1735).
+# - F. A. Gers, J. Schmidhuber, F. Cummins: Learning to forget: continual prediction with LSTM, *Neural Computation* 12 (2000)
+#   2451-2471, [doi:10.1162/089976600300015015](https://doi.org/10.1162/089976600300015015).
 # - M. Schuster, K. K. Paliwal: Bidirectional recurrent neural networks, *IEEE Transactions on Signal Processing* 45 (1997)
 #   2673-2681, [doi:10.1109/78.650093](https://doi.org/10.1109/78.650093).
 # - M. Burduja, R. T. Ionescu, N. Verga: Accurate and efficient intracranial hemorrhage detection and subtype classification in 3D CT
