@@ -15,7 +15,8 @@ from medlib.errors import UsageError
 # Found by five-fold cross-validation inside breast ultrasound (tumour or normal, benign or
 # malignant), the training and validation images of BreastMNIST, and those of simbrain: networks,
 # strength of the changes, steps, and the last averaged weights against those of a chosen epoch;
-# `benchmarks/recipe.py` compares networks and settings again.
+# `benchmarks/recipe.py` compares networks and settings again. Not so the rate of the recurrent
+# network: it is that of the plain one, whose encoder it has.
 LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3, "rnn": 4e-3}
 AUGMENTATION = {
     "flip": True,
