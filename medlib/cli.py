@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from medlib import models
 from medlib.errors import MedlibError, UsageError
 
 
@@ -77,7 +78,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
     folds: Annotated[int, typer.Option(help="Of a cross-validation of unsplit data; 1: none.")] = 5,
     seeds: Annotated[int, typer.Option(help="Networks to average, of data with a split.")] = 1,
-    model: Annotated[str, typer.Option(help="Network: cnn or resnet.")] = "cnn",
+    model: Annotated[str, typer.Option(help=f"Network: {', '.join(models.NAMES)}.")] = "cnn",
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
     ] = None,

@@ -16,7 +16,7 @@ from medlib.errors import UsageError
 # malignant), the training and validation images of BreastMNIST, and those of simbrain: networks,
 # strength of the changes, steps, and the last averaged weights against those of a chosen epoch;
 # `benchmarks/recipe.py` compares networks and settings again.
-LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3}
+LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3, "vit": 8e-3, "vit_patches": 1e-3}
 AUGMENTATION = {
     "flip": True,
     "shift": 0.05,
