@@ -173,6 +173,7 @@ def overlay(ax, picture, weights, *, most):
     return shades
 
 
+# %% tags=["plumbing"]
 def asking():
     """Frames: the query goes along a path; its row of the map lies over the slice."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.2, 3.2))
@@ -311,8 +312,8 @@ plotting.show(fig, alt="A slice, the same slice with its 64 patches in random or
 # The same answers come out, in the new order. Take their mean or their maximum, as a classifier does, and the order is gone
 # altogether. To attention the first two pictures are the same. And since our tokens are means of patches, so is the third.
 #
-# That matters. Ask **on which side is the tumour?** Mixing up sides is among the
-# [gravest errors](https://www.jointcommission.org/standards/universal-protocol/) in medicine. We take all slices with a
+# That matters. Ask **on which side is the tumour?** A report with the wrong side can end in [surgery on the wrong
+# side](https://psnet.ahrq.gov/issue/wrong-sidewrong-site-wrong-procedure-and-wrong-patient-adverse-events-are-they-preventable). We take all slices with a
 # tumour, and the mirror image of each: same bag, opposite answer.
 
 # %%
@@ -348,3 +349,453 @@ def side_auc(first, tokens_of=lambda tokens: tokens):
 # %%
 keras.utils.set_random_seed(seed)
 print(f"AUC without places: {side_auc(layers.Dense(32)):.3f}")
+
+# %% [markdown]
+# A coin toss, exactly: a slice and its mirror image get the same score, and one of them is right. No training can change that.
+#
+# ### Tell it the place
+#
+# Each token must carry its place. Fixed numbers will do, as you will show. Vision Transformers learn one vector $p_t$ for each place $t$, and add
+# it to what the first layer makes of the token $x_t$, that is $x_t W + p_t$ ([Dosovitskiy and others 2021](https://arxiv.org/abs/2010.11929), equation 1). In
+# other words: a dense layer with a bias of its own for each token.
+
+# %%
+def with_places(width):
+    """A dense layer for 64 tokens; t in bias_axes: the bias differs from token to token."""
+    start = keras.initializers.RandomNormal(stddev=0.5)
+    return layers.EinsumDense("ntc,cw->ntw", (64, width), bias_axes="tw", bias_initializer=start)
+
+
+# %%
+keras.utils.set_random_seed(seed)
+found = side_auc(with_places(32))
+
+# %% tags=["plumbing"]
+ledger.record("10/side_auc", found, parameters, limits=(0, 1), chance=0.5)
+ledger.say("With places, the same network tells the sides apart on the validation patients: AUC {side_auc:.2f}.")
+
+# %% [markdown]
+# **Exercise 10.2: coordinates.** Write a function that takes tokens, shape `(n, 64, 3)`, and returns them with two more numbers
+# each: the row and the column of the patch. Keep all numbers within about -2 to 2, like the tokens. Then train with them:
+# `side_auc(layers.Dense(32), with_coordinates)`. Are learnt places needed here? ([Solution](solutions/10_transformers.ipynb))
+#
+# > **Hint** Token $t$ lies in row `t // 8` and column `t % 8`. `np.broadcast_to` gives all images the same table.
+
+
+# %% tags=["exercise"]
+def with_coordinates(tokens):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def with_coordinates(tokens):
+    place = np.arange(64)
+    table = (np.stack([place // 8, place % 8], axis=1) - 3.5) / 2
+    return np.concatenate([tokens, np.broadcast_to(table, (len(tokens), 64, 2))], axis=2)
+
+
+keras.utils.set_random_seed(seed)
+print(f"AUC with coordinates: {side_auc(layers.Dense(32), with_coordinates):.2f}")
+
+# %%
+check.exercise("10.2", with_coordinates)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# Not for this question: rows and columns say enough. Learnt places can also say what rows and columns do not, for instance which two places
+# mirror each other.
+#
+# </details>
+#
+# ## A vision Transformer
+#
+# Three means are a poor description of a patch. What should a token be? **Plain patches**: all 8 x 8 x 3 = 192 numbers of a patch, as they
+# are. Or a **convolutional stem**: a few convolutions that halve the image until one place of the map is one token ([Xiao and others
+# 2021](https://arxiv.org/abs/2106.14881)). We take the stem; the study below has both.
+
+# %%
+def stem(x):
+    """Three convolutions of stride 2: from 64 x 64 x 3 to 8 x 8 x 48."""
+    start = {"use_bias": False, "kernel_initializer": "he_normal"}
+    for channels in (12, 24, 48):
+        x = layers.Conv2D(channels, 3, strides=2, padding="same", **start)(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    return x
+
+
+# %% [markdown]
+# Then come **blocks**. In each, tokens first ask each other (attention); then two dense layers work on every token by itself. Both times the
+# result is *added* to what was there, so that a block need only learn what to change (lesson 16 will measure that). And both times **layer
+# normalisation** stands before: each token is standardised over its own 48 numbers ([Ba and others 2016](https://arxiv.org/abs/1607.06450)). (GELU is
+# a smooth relative of ReLU.)
+
+# %%
+def normalised(x):
+    return layers.LayerNormalization(epsilon=1e-6)(x)
+
+
+def block(x):
+    """Tokens ask each other, then each thinks for itself."""
+    y = normalised(x)
+    x = x + layers.MultiHeadAttention(num_heads=4, key_dim=12)(y, y)
+    y = layers.Dense(96, activation="gelu")(normalised(x))
+    return x + layers.Dense(48)(y)
+
+
+# %%
+keras.utils.set_random_seed(seed)
+inputs = keras.Input(data.image_shape)
+first_tokens = with_places(48)(layers.Reshape((64, 48))(stem(inputs)))
+last_tokens = normalised(block(block(first_tokens)))
+pooled = layers.GlobalAveragePooling1D()(last_tokens)
+network = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(pooled))
+print(f"{sum(w.numpy().size for w in network.trainable_weights):,} weights to learn")
+
+# %% [markdown]
+# (Elsewhere in the course: `medlib.models.build("vit", ...)`.) The figure shows it from left to right.
+
+# %% tags=["plumbing"]
+fig, ax = plt.subplots(figsize=(8, 2.5))
+boxes = [("image", "64 x 64 x 3", "0.85"), ("stem", "8 x 8 x 48", plotting.SKY), ("places", "64 x 48", plotting.GREEN)]
+boxes += [(kind, "64 x 48", colour) for _ in range(2) for kind, colour in (("ask", plotting.ORANGE), ("think", plotting.PURPLE))]
+boxes += [("mean", "48", "0.85"), ("sigmoid", "1", "0.85")]
+for k, (name, size, colour) in enumerate(boxes):
+    ax.add_patch(plt.Rectangle((k, 0), 0.74, 1, fc=colour, ec="black", alpha=0.8))
+    ax.text(k + 0.37, 0.5, name, ha="center", va="center", rotation=90, fontsize=12)
+    ax.text(k + 0.37, -0.12, size, ha="center", va="top", fontsize=9, rotation=25)
+    if k:
+        ax.annotate("", (k, 0.5), (k - 0.26, 0.5), arrowprops={"arrowstyle": "->"})
+    if name in ("ask", "think"):
+        ax.annotate("", (k + 0.86, 0.62), (k - 0.12, 0.62), arrowprops={"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.9"})
+        ax.text(k + 0.37, 1.3, "+", ha="center", va="center", fontsize=13)
+for k in (3, 5):
+    ax.text(k + 0.87, 1.62, f"block {(k - 1) // 2}", ha="center")
+ax.set(xlim=(-0.1, len(boxes)), ylim=(-0.65, 1.8))
+ax.set_axis_off()
+plotting.show(fig, alt="Diagram from left to right: image, stem, places, then two blocks of asking and thinking, each added to what was "
+              "there, then the mean over tokens and a sigmoid; below each, the shape of its output.")
+
+# %% [markdown]
+# We train it with the recipe of [lesson 08](08_first_cnn.ipynb) (AdamW, a rate that rises and then falls, mirrored images), a running average of the weights, and slightly softened labels.
+
+# %%
+task = tasks.Classification(data.class_names)
+recipe = {"epochs": epochs, "learning_rate": 8e-3, "augmentation": {"flip": True}}
+history = training.fit(network, train, task=task, seed=seed, **recipe)
+
+# %% [markdown]
+# ### The test, once
+
+# %%
+probability = training.predict(network, test.images, task)[:, 1]
+live = statistics.auc_interval(test.labels, probability, subjects=test.subjects)
+
+# %% tags=["plumbing"]
+ledger.record("10/test_auc", live.value, parameters, limits=(0, 1), chance=0.5)
+ledger.say(
+    "After {steps} steps on {n_train:,} training slices: AUC **{test_auc:.3f}** on {n} slices of {m} new patients, 95 % interval over patients "
+    "{low:.3f} to {high:.3f}. Guessing gives 0.5.",
+    steps=epochs * (len(train) // 32), n_train=len(train), n=len(test), m=len(set(test.subjects)), low=live.low, high=live.high,
+)
+
+# %% [markdown]
+# The line `10/test_auc` compares with the 99 % band of ten other seeds. One training is an example; how the Transformer
+# compares with other models is told by the study at the end.
+
+# %% [markdown]
+# ## What does it look at?
+#
+# Our own `attend` can take the place of Keras's layers, so we can run the network by hand and look inside. From here on we use
+# *validation* slices: the test is over.
+
+# %%
+def of_kind(kind):
+    return [layer for layer in network.layers if isinstance(layer, kind)]
+
+
+to_tokens = keras.Model(inputs, first_tokens)
+norms, attention, dense = map(of_kind, (layers.LayerNormalization, layers.MultiHeadAttention, layers.Dense))
+
+
+# %%
+def by_hand(images, tamper):
+    """Probabilities; tamper(A, b) may change A, shape (n, heads, 64, 64), of block b."""
+    x = to_tokens.predict(images, verbose=0)
+    for b in range(2):
+        x = x + attend(norms[2 * b](x).numpy(), attention[b], lambda A, b=b: tamper(A, b))
+        x = x + dense[2 * b + 1](dense[2 * b](norms[2 * b + 1](x))).numpy()
+    pooled = norms[-1](x).numpy().mean(axis=1)
+    return dense[-1](pooled).numpy().ravel()
+
+
+# %% tags=["nbval-check-output"]
+maps = {}
+
+
+def keep(A, b):
+    maps[b] = A
+    return A
+
+
+as_it_is = by_hand(validation.images, keep)
+by_keras = network.predict(validation.images, verbose=0).ravel()
+print("equal to 1e-5:", np.abs(as_it_is - by_keras).max() < 1e-5)
+
+# %% [markdown]
+# Two blocks with four heads each make eight maps for every slice. We take the mean over the 64 patches that ask. Which head gives
+# most of its weight to the tumour? (A patch counts if a quarter of it or more is tumour.)
+
+# %%
+covered = (validation.masks > 0).reshape(-1, 8, 8, 8, 8).mean(axis=(2, 4)).reshape(-1, 64) >= 0.25
+shows = covered.any(axis=1)  # slices with a tumour
+asked = {(b, h): maps[b][:, h].mean(axis=1) for b in range(2) for h in range(4)}
+points = {head: (weights * covered)[shows].sum(axis=1).mean() for head, weights in asked.items()}
+best = max(points, key=points.get)
+
+# %% tags=["plumbing"]
+sure = np.flatnonzero(shows & (as_it_is > 0.5))
+area = (validation.masks[sure] > 0).sum(axis=(1, 2))
+chosen = sure[np.argsort(area)[[-2, len(sure) // 2, len(sure) // 4]]]
+fig, axes = plt.subplots(2, 3, figsize=(7, 5.2))
+for (top, bottom), row in zip(axes.T, chosen, strict=True):
+    top.imshow(validation.images[row, ..., -1], **WINDOW)
+    shades = overlay(bottom, validation.images[row], asked[best][row], most=0.3)
+    for ax in (top, bottom):
+        plotting.outline(ax, validation.masks[row], colour=plotting.SKY)
+        ax.set_axis_off()
+fig.colorbar(shades, ax=axes[1], label="weight", shrink=0.9)
+fig.supxlabel("FLAIR, window 0.25 (black) to 0.7 (white); blue: outline of the tumour", fontsize=10, color=plotting.GREY)
+plotting.show(fig, alt="Three validation slices with outlined tumours; below, the attention of one head laid over them. Its weight is on "
+              "patches at the tumours.")
+
+# %% tags=["plumbing"]
+alike = covered[shows].mean()
+ledger.say(
+    "This is head {h} of block {b}. Over all validation slices with a tumour, **{share:.0%}** of its weight lies on the tumour, which covers only "
+    "{cover:.0%} of the patches.", h=best[1] + 1, b=best[0] + 1, share=points[best], cover=alike,
+)
+
+# %% [markdown]
+# It learnt only from "tumour" or "no tumour", and yet finds the place. It is tempting to print such a map next to the answer, as its reason. (The
+# slider shows single patches that ask, in any head.)
+
+# %% tags=["plumbing"]
+import ipywidgets
+
+
+def one_row(patch=27, head=1):
+    b, h = divmod(head - 1, 4)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
+    draw_patches(left, validation.images[chosen[0]], patch)
+    overlay(right, validation.images[chosen[0]], maps[b][chosen[0], h, patch], most=0.5)
+    plotting.show(fig, alt="A patch that asks, and the weights of its row in one head.")
+
+
+_ = ipywidgets.interact(one_row, patch=(0, 63), head=(1, 8))
+
+# %% [markdown]
+# ### What such a map does not prove
+#
+# A map is a reason for the answer only if the answer depends on it. That can be tested: take one head, make all its weights equal, 1/64, so that
+# it no longer looks anywhere, and leave the rest of the network alone. How far do the probabilities move?
+#
+# > **Predict** Eight heads, each made blind in turn. Will a head that points at the tumour ever *not* matter?
+
+# %%
+def blind(head):
+    """A change that makes one head look everywhere alike."""
+    def tamper(A, b):
+        A = A.copy()
+        if b == head[0]:
+            A[:, head[1]] = 1 / 64
+        return A
+    return tamper
+
+
+# %%
+moved = {head: np.abs(by_hand(validation.images, blind(head)) - as_it_is).mean() for head in points}
+
+# %% tags=["plumbing"]
+fig, ax = plt.subplots(figsize=(5.6, 3.8))
+for b, (colour, marker) in enumerate(((plotting.BLUE, "o"), (plotting.VERMILION, "s"))):
+    heads = [head for head in points if head[0] == b]
+    ax.plot([points[h] for h in heads], [moved[h] for h in heads], marker, color=colour, ms=9, label=f"block {b + 1}")
+    for head in heads:
+        ax.annotate(f"{head[1] + 1}", (points[head], moved[head]), xytext=(7, 3), textcoords="offset points", fontsize=10)
+ax.axvline(alike, color=plotting.GREY, ls=":")
+ax.set(xlabel="share of its weight on the tumour", ylabel="mean change of the probability\nwhen the head is blind")
+ax.set(xlim=(0, None), ylim=(0, None))
+ax.legend()
+plotting.show(fig, alt="Eight heads: how much of their weight lies on the tumour, and how far the probabilities move when the head is made blind. "
+              "Heads that point at tumours alike differ widely in how much they matter.")
+
+# %% tags=["plumbing"]
+auc = statistics.area_under_curve
+pointing = [head for head in points if points[head] > 0.1]
+idle, busy = min(pointing, key=moved.get), max(pointing, key=moved.get)
+before, without = (auc(validation.labels == 1, p) for p in (as_it_is, by_hand(validation.images, blind(idle))))
+ledger.say(
+    "The dotted line is what a head would reach by looking everywhere alike. Look at the heads right of 0.1. Head {a} of block {b} puts {share:.0%} of its weight on "
+    "the tumour; blind, it moves the probabilities by {small:.3f} on average, and the AUC goes from {before:.3f} to {after:.3f}. Head {c} of block {d}, with "
+    "{other:.0%}, moves them by {large:.3f}.",
+    a=idle[1] + 1, b=idle[0] + 1, share=points[idle], small=moved[idle], before=before, after=without,
+    c=busy[1] + 1, d=busy[0] + 1, other=points[busy], large=moved[busy],
+)
+
+# %% [markdown]
+# So a map that points at the tumour may belong to a head that the answer hardly uses. The map cannot tell you; the experiment can. And weights say only *from where*
+# values are fetched, not what is in them: after a stem and a block, a token holds news from far outside its patch. Researchers argue about
+# this: [Jain and Wallace 2019](https://arxiv.org/abs/1902.10186) say that attention is no explanation, [Wiegreffe and Pinter
+# 2019](https://aclanthology.org/D19-1002) that it depends on what one calls one. Lesson 20 compares other ways to explain.
+#
+# Do the maps matter at all? Make *all* heads blind, or give every slice the maps of another patient's slice.
+
+# %%
+def all_blind(A, b):
+    return np.full_like(A, 1 / 64)
+
+
+def of_another(A, b):
+    return np.roll(A, len(A) // 2, axis=0)  # half a set further: another patient
+
+
+def auc_with(tamper):
+    return auc(validation.labels == 1, by_hand(validation.images, tamper))
+
+
+blind_auc, another_auc = auc_with(all_blind), auc_with(of_another)
+
+# %% tags=["plumbing"]
+ledger.record("10/auc_lost_when_blind", before - blind_auc, parameters, limits=(-1, 1), chance=0)
+ledger.say(
+    "Validation AUC: {before:.2f} as it is, **{blind:.2f}** with all heads blind, **{another:.2f}** with the maps of another patient.",
+    before=before, blind=blind_auc, another=another_auc,
+)
+
+# %% [markdown]
+# Together the maps matter. (Part of the loss is the shock: the network was never trained to live without them. What attention is *worth*,
+# only a network trained without it would tell.)
+#
+# **Exercise 10.3: shuffle.** A third way to tamper: every row keeps its weights, but gives them to the wrong tokens. Write a function that takes `A`,
+# shape `(n, heads, t, t)`, and returns a copy in which the weights of each row stand in random order, another order for every row. Then run
+# `auc_with(lambda A, b: shuffled(A))`. Is that worse than blind? ([Solution](solutions/10_transformers.ipynb))
+#
+# > **Hint** NumPy's generators have `permutation`, `shuffle` and `permuted`. Which one treats every row by itself?
+
+
+# %% tags=["exercise"]
+def shuffled(A):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def shuffled(A):
+    return np.random.default_rng(0).permuted(A, axis=-1)
+
+
+print(f"AUC shuffled: {auc_with(lambda A, b: shuffled(A)):.2f}, blind: {blind_auc:.2f}")
+
+# %%
+check.exercise("10.3", shuffled)
+
+# %% [markdown]
+# ## Hunger for data
+#
+# A convolution knows from the start that neighbours belong together, and that a tumour looks alike everywhere. A Transformer on plain
+# patches must learn both. [Dosovitskiy and others](https://arxiv.org/abs/2010.11929) found theirs behind convolutional networks until they trained it on
+# many millions of images. And with 300 to 2,040? One training would not tell, so there is a study (`studies/transformer.toml`):
+#
+# - the Transformer with a stem, the same with plain patches, the CNN of [lesson 08](08_first_cnn.ipynb), the hand-made features of [lesson
+#   05](05_classical_baseline.ipynb);
+# - 300, 1,000 or all 2,040 images of the training and validation patients, always whole patients; ten trainings each, the same patients for all models;
+# - about 500 steps of 32 images for every network at every size: twice those above, with more random changes of the images;
+# - learning rates found on validation patients; this lesson's test patients.
+#
+# > **Predict** Draw four curves, AUC against the number of training images. Does the Transformer with a stem meet the CNN?
+
+# %%
+from coursekit import studies
+
+study = studies.load_study("transformer")  # None where only the package is installed
+
+# %% tags=["plumbing"]
+LABELS = {"cnn": "CNN", "vit": "Transformer with stem", "classical": "hand-made features", "vit_patches": "Transformer, plain patches"}
+COLOURS = dict(zip(LABELS, (plotting.VERMILION, plotting.BLUE, plotting.GREEN, plotting.PURPLE), strict=True))
+
+
+def draw_study(ax):
+    rows = studies.table(study)
+    sizes = study.records.groupby("n_train", sort=False)["n_images"].mean()
+    for k, (model, label) in enumerate(LABELS.items()):
+        curve = rows[rows["what"] == model]
+        ax.plot(sizes, curve["value"], color=COLOURS[model], label=label)
+        ax.fill_between(sizes, curve["low"], curve["high"], color=COLOURS[model], alpha=0.15, lw=0)
+        for place, size in zip(sizes, sizes.index, strict=True):
+            each = [auc(study.labels == 1, scores) for scores in study.scores[model, size]]
+            ax.plot([place * (0.97 + 0.02 * k)] * len(each), each, "o", ms=4, fillstyle="none", color=COLOURS[model])
+    ax.plot(len(train), live.value, "*", ms=15, color=COLOURS["vit"], mec="k", ls="none", zorder=5, label="this lesson's training")
+    ax.set(xscale="log", xlabel="training images", ylabel="AUC on test patients", ylim=(0.4, 1))
+    ax.set_xticks([300, 1000, 2040], ["300", "1,000", "2,040"])
+    ax.minorticks_off()
+
+
+# %% tags=["plumbing"]
+if study:
+    fig, ax = plt.subplots(figsize=(6.5, 4.8))
+    draw_study(ax)
+    ax.axhline(0.5, color=plotting.GREY, ls=":")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=10)
+    plotting.show(fig, alt="Test AUC against training images for four models: TODO", save="10_learning_curves")
+
+# %% [markdown]
+# TODO reading
+
+# %% tags=["plumbing"]
+def draw_differences(ax, other, title):
+    for height, (n, label) in enumerate(((300, "300"), (1000, "1,000"), ("all", "2,040"))):
+        found = studies.compare(study, "vit", other, at=n)
+        ends = [[found.value - found.low], [found.high - found.value]]
+        clear = found.low > 0 or found.high < 0
+        ax.errorbar(found.value, height, xerr=ends, fmt="o", capsize=4, color=plotting.GREEN if clear else plotting.GREY)
+        said = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        ax.annotate(said, (found.value, height - 0.2), ha="center", va="bottom", fontsize=10)
+    ax.axvline(0, color="k", ls=":", lw=1, zorder=0)
+    ax.set_yticks(range(3), ["300", "1,000", "2,040"])
+    ax.set(ylim=(2.4, -0.7), title=f"minus {title}", xlim=(-0.4, 0.6), ylabel="training images")
+
+
+if study:
+    fig, axes = plt.subplots(3, 1, figsize=(5.5, 6.6), sharex=True)
+    for ax, other in zip(axes, ("cnn", "vit_patches", "classical"), strict=True):
+        draw_differences(ax, other, LABELS[other])
+    axes[-1].set_xlabel("AUC of the Transformer with stem, minus the other's")
+    plotting.show(fig, alt="TODO")
+
+# %% [markdown]
+# TODO
+
+# %% [markdown]
+# **In this lesson we**
+#
+# - computed attention from its equation, equal to Keras;
+# - saw why scores are divided by $\sqrt d$, and that without places the tokens are a bag: sides cannot be told;
+# - built a vision Transformer of two blocks with a convolutional stem, and tested it once;
+# - tampered with its maps: a head may point at the tumour and not matter;
+# - compared it with a CNN, in a study, at three sizes.
+#
+# `simbrain` is a simulation from one anatomical template. It compares methods; it does not show how any of them does with real patients.
+#
+# **Next** come networks that make images instead of judging them: lesson 11, generative adversarial networks ([11](11_generative_adversarial_networks.ipynb)).
+#
+# **References**
+#
+# - A. Vaswani and others: Attention is all you need, *NeurIPS* 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762).
+# - A. Dosovitskiy and others: An image is worth 16x16 words: Transformers for image recognition at scale, *ICLR* 2021,
+#   [arXiv:2010.11929](https://arxiv.org/abs/2010.11929).
+# - T. Xiao and others: Early convolutions help Transformers see better, *NeurIPS* 2021, [arXiv:2106.14881](https://arxiv.org/abs/2106.14881).
+# - J. L. Ba, J. R. Kiros, G. E. Hinton: Layer normalization, 2016, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450).
+# - S. Jain, B. C. Wallace: Attention is not explanation, *NAACL* 2019, [arXiv:1902.10186](https://arxiv.org/abs/1902.10186).
+# - S. Wiegreffe, Y. Pinter: Attention is not not explanation, *EMNLP* 2019, [doi:10.18653/v1/D19-1002](https://doi.org/10.18653/v1/D19-1002).
+# - S. C. Seiden, P. Barach: Wrong-side/wrong-site, wrong-procedure, and wrong-patient adverse events, *Archives of Surgery* 141 (2006)
+#   931-939, [summary](https://psnet.ahrq.gov/issue/wrong-sidewrong-site-wrong-procedure-and-wrong-patient-adverse-events-are-they-preventable).
