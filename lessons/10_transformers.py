@@ -147,7 +147,7 @@ def softmax(scores):
 
 def attention_map(q, k):
     """Queries and keys (..., tokens, d) give weights (..., tokens, tokens)."""
-    return softmax(q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1]))
+    return softmax(q @ k.swapaxes(-1, -2) / q.shape[-1] ** 0.5)
 
 
 # %% [markdown]
@@ -177,7 +177,7 @@ def overlay(ax, picture, weights, *, most):
 def asking():
     """Frames: the query goes along a path; its row of the map lies over the slice."""
     fig, (left, right) = plt.subplots(1, 2, figsize=(6.2, 3.2))
-    path = [in_tumour, 0, 9, 18, 19, 20, 21, 29, 37, 36, 35, 34, 42, 43, 44, 53, 62, in_tumour]
+    path = [in_tumour, 0, 10, 19, 20, 21, 29, 37, 36, 34, 43, 62, in_tumour]
     bar = None
     for query in path:
         left.clear(), right.clear()
@@ -243,7 +243,7 @@ check.exercise("10.1", masked_weights)
 rng = np.random.default_rng(seed)
 print("   d  spread of scores  largest weight: not divided  divided")
 for d in (4, 16, 64, 256):
-    q, k = rng.normal(size=(1000, 1, d)), rng.normal(size=(1000, 64, d))
+    q, k = rng.normal(size=(200, 1, d)), rng.normal(size=(200, 64, d))
     scores = (q @ k.swapaxes(1, 2))[:, 0]
     raw, divided = (softmax(each).max(axis=1).mean() for each in (scores, scores / np.sqrt(d)))
     print(f"{d:4d}  {scores.std():16.1f}  {raw:27.2f}  {divided:7.2f}")
@@ -318,40 +318,38 @@ plotting.show(fig, alt="A slice, the same slice with its 64 patches in random or
 
 # %%
 def sides(split):
-    """Tokens of slices with a tumour and of their mirror images; 1 where it is on the right of the picture."""
+    """Tokens of slices with a tumour and of their mirror images; True: on the right of the picture."""
     masks = split.masks > 0
     column = (masks.sum(axis=1) * np.arange(64)).sum(axis=1) / masks.sum(axis=(1, 2)).clip(1)
     clear = masks.any(axis=(1, 2)) & (np.abs(column - 31.5) > 3)  # not in the middle
-    images, right = split.images[clear], column[clear] > 31.5
-    images = np.concatenate([images, images[:, :, ::-1]])
-    return (patch_means(images) - middle) / spread, np.concatenate([right, ~right])
+    x, right = (patch_means(split.images[clear]) - middle) / spread, column[clear] > 31.5
+    mirrored = x.reshape(-1, 8, 8, 3)[:, :, ::-1].reshape(-1, 64, 3)
+    return np.concatenate([x, mirrored]), np.concatenate([right, ~right])
 
 
 # %% [markdown]
-# The network: a dense layer, attention, one more dense layer, the largest value over all tokens, a sigmoid. Its first layer
-# is left open.
+# A small network for that question: a dense layer, attention, one more dense layer, the largest value over all tokens, a sigmoid.
+# Its first layer is left open.
 
 # %%
-def side_auc(first, tokens_of=lambda tokens: tokens):
-    """Train on the training patients; AUC on the validation patients."""
-    (x, right), (x_new, right_new) = sides(train), sides(validation)
-    inputs = keras.Input(tokens_of(x).shape[1:])
-    x_t = first(inputs)
-    x_t = x_t + layers.MultiHeadAttention(2, 8)(x_t, x_t)
-    pooled = layers.GlobalMaxPooling1D()(layers.Dense(64, activation="gelu")(x_t))
-    network = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(pooled))
-    network.compile(keras.optimizers.Adam(5e-3), loss="binary_crossentropy")
-    network.fit(tokens_of(x), right, batch_size=64, epochs=8, verbose=0)
-    scores = network.predict(tokens_of(x_new), verbose=0).ravel()
-    return statistics.area_under_curve(right_new, scores)
+def side_network(first, numbers=3):
+    inputs = keras.Input((64, numbers))
+    x = first(inputs)
+    x = x + layers.MultiHeadAttention(2, 8)(x, x)
+    pooled = layers.GlobalMaxPooling1D()(layers.Dense(64, activation="gelu")(x))
+    return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(pooled))
 
-
-# %%
-keras.utils.set_random_seed(seed)
-print(f"AUC without places: {side_auc(layers.Dense(32)):.3f}")
 
 # %% [markdown]
-# A coin toss, exactly: a slice and its mirror image get the same score, and one of them is right. No training can change that.
+# > **Predict** Its weights are still random. How do the scores of a slice and of its mirror image differ? Will training change that?
+
+# %% tags=["nbval-check-output"]
+x_new, right_new = sides(validation)
+of_slices, of_mirrored = np.split(side_network(layers.Dense(32)).predict(x_new, verbose=0), 2)
+print("same score, to 1e-5:", np.abs(of_slices - of_mirrored).max() < 1e-5)
+
+# %% [markdown]
+# They do not differ, whatever the weights are. So no training can help: one of the two answers is always wrong, and the AUC is exactly one half.
 #
 # ### Tell it the place
 #
@@ -367,8 +365,18 @@ def with_places(width):
 
 
 # %%
+def side_auc(network, change=lambda x: x):
+    """Train on the training patients; AUC on the validation patients."""
+    x, right = sides(train)
+    network.compile(keras.optimizers.Adam(5e-3), loss="binary_crossentropy")
+    network.fit(change(x), right, batch_size=64, epochs=7, verbose=0)
+    scores = network.predict(change(x_new), verbose=0).ravel()
+    return statistics.area_under_curve(right_new, scores)
+
+
+# %%
 keras.utils.set_random_seed(seed)
-found = side_auc(with_places(32))
+found = side_auc(side_network(with_places(32)))
 
 # %% tags=["plumbing"]
 ledger.record("10/side_auc", found, parameters, limits=(0, 1), chance=0.5)
@@ -377,7 +385,7 @@ ledger.say("With places, the same network tells the sides apart on the validatio
 # %% [markdown]
 # **Exercise 10.2: coordinates.** Write a function that takes tokens, shape `(n, 64, 3)`, and returns them with two more numbers
 # each: the row and the column of the patch. Keep all numbers within about -2 to 2, like the tokens. Then train with them:
-# `side_auc(layers.Dense(32), with_coordinates)`. Are learnt places needed here? ([Solution](solutions/10_transformers.ipynb))
+# `side_auc(side_network(layers.Dense(32), 5), with_coordinates)`. Are learnt places needed here? ([Solution](solutions/10_transformers.ipynb))
 #
 # > **Hint** Token $t$ lies in row `t // 8` and column `t % 8`. `np.broadcast_to` gives all images the same table.
 
@@ -395,7 +403,7 @@ def with_coordinates(tokens):
 
 
 keras.utils.set_random_seed(seed)
-print(f"AUC with coordinates: {side_auc(layers.Dense(32), with_coordinates):.2f}")
+print(f"AUC with coordinates: {side_auc(side_network(layers.Dense(32), 5), with_coordinates):.2f}")
 
 # %%
 check.exercise("10.2", with_coordinates)
@@ -514,14 +522,14 @@ def of_kind(kind):
     return [layer for layer in network.layers if isinstance(layer, kind)]
 
 
-to_tokens = keras.Model(inputs, first_tokens)
+tokens_in = keras.Model(inputs, first_tokens).predict(validation.images, verbose=0)
 norms, attention, dense = map(of_kind, (layers.LayerNormalization, layers.MultiHeadAttention, layers.Dense))
 
 
 # %%
-def by_hand(images, tamper):
-    """Probabilities; tamper(A, b) may change A, shape (n, heads, 64, 64), of block b."""
-    x = to_tokens.predict(images, verbose=0)
+def by_hand(tamper):
+    """Probabilities of validation slices; tamper(A, b) may change A, (n, heads, 64, 64), of block b."""
+    x = tokens_in
     for b in range(2):
         x = x + attend(norms[2 * b](x).numpy(), attention[b], lambda A, b=b: tamper(A, b))
         x = x + dense[2 * b + 1](dense[2 * b](norms[2 * b + 1](x))).numpy()
@@ -538,7 +546,7 @@ def keep(A, b):
     return A
 
 
-as_it_is = by_hand(validation.images, keep)
+as_it_is = by_hand(keep)
 by_keras = network.predict(validation.images, verbose=0).ravel()
 print("equal to 1e-5:", np.abs(as_it_is - by_keras).max() < 1e-5)
 
@@ -606,15 +614,15 @@ _ = ipywidgets.interact(one_row, patch=(0, 63), head=(1, 8))
 def blind(head):
     """A change that makes one head look everywhere alike."""
     def tamper(A, b):
-        A = A.copy()
         if b == head[0]:
+            A = A.copy()
             A[:, head[1]] = 1 / 64
         return A
     return tamper
 
 
 # %%
-moved = {head: np.abs(by_hand(validation.images, blind(head)) - as_it_is).mean() for head in points}
+moved = {head: np.abs(by_hand(blind(head)) - as_it_is).mean() for head in points}
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(5.6, 3.8))
@@ -634,7 +642,7 @@ plotting.show(fig, alt="Eight heads: how much of their weight lies on the tumour
 auc = statistics.area_under_curve
 pointing = [head for head in points if points[head] > 0.1]
 idle, busy = min(pointing, key=moved.get), max(pointing, key=moved.get)
-before, without = (auc(validation.labels == 1, p) for p in (as_it_is, by_hand(validation.images, blind(idle))))
+before, without = (auc(validation.labels == 1, p) for p in (as_it_is, by_hand(blind(idle))))
 ledger.say(
     "The dotted line is what a head would reach by looking everywhere alike. Look at the heads right of 0.1. Head {a} of block {b} puts {share:.0%} of its weight on "
     "the tumour; blind, it moves the probabilities by {small:.3f} on average, and the AUC goes from {before:.3f} to {after:.3f}. Head {c} of block {d}, with "
@@ -661,7 +669,7 @@ def of_another(A, b):
 
 
 def auc_with(tamper):
-    return auc(validation.labels == 1, by_hand(validation.images, tamper))
+    return auc(validation.labels == 1, by_hand(tamper))
 
 
 blind_auc, another_auc = auc_with(all_blind), auc_with(of_another)
@@ -753,7 +761,7 @@ if study:
 
 # %% tags=["plumbing"]
 def draw_differences(ax, other, title):
-    for height, (n, label) in enumerate(((300, "300"), (1000, "1,000"), ("all", "2,040"))):
+    for height, n in enumerate((300, 1000, "all")):
         found = studies.compare(study, "vit", other, at=n)
         ends = [[found.value - found.low], [found.high - found.value]]
         clear = found.low > 0 or found.high < 0

@@ -73,7 +73,9 @@ RIGHT = {
     ],
     "10.3": [
         lambda A: np.random.default_rng(1).permuted(A, axis=-1),
-        lambda A: np.take_along_axis(A, np.random.random(A.shape).argsort(axis=-1), axis=-1),
+        lambda A: np.take_along_axis(
+            A, np.random.default_rng(1).random(A.shape).argsort(), axis=-1
+        ),
     ],
 }
 
