@@ -27,7 +27,7 @@ FOLDS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a set's name, a CSV or a folder, of two classes")
-    parser.add_argument("--model", default="cnn", help="cnn or resnet")
+    parser.add_argument("--model", default="cnn", help=f"one of {', '.join(models.NAMES)}")
     parser.add_argument("--seeds", default="0", help="one run each, as 0,1,2")
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--merge", help="as tumour=benign,malignant")

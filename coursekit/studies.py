@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from coursekit import experiments
-from medlib import datasets, files
+from medlib import files
 from medlib.errors import LedgerError, MedlibError, UsageError
 from medlib.evaluation import statistics
 from medlib.progress import progress_bar
@@ -131,11 +131,11 @@ def read_plan(path: str | Path) -> Plan:
         raise UsageError(f"{path}", expected="a study in TOML", found=str(error)) from None
     (given,) = pd.json_normalize(content).to_dict("records")  # keys such as "grid.seed"
     experiment = given.setdefault("experiment", "classification")
-    rules = _rules(experiment, data_key="grid.data" if "grid.data" in given else "data.name")
+    module = _module(experiment if experiment in _kinds() else "classification")
+    rules = _rules(module, data_key="grid.data" if "grid.data" in given else "data.name")
     names = given.get("grid.data", [given.get("data.name")])
-    public = set(datasets.names()) - {"simbrain"}  # with test images of their own
     optional = {"grid.n_train", "training.steps", "training.batch_size"}
-    if isinstance(names, list) and public.issuperset(map(str, names)):
+    if isinstance(names, list) and set(module.WITH_TEST).issuperset(map(str, names)):
         optional |= {"data.test_seed"}
     for key in [*given, *sorted(set(rules) - optional)]:
         if key not in rules:
@@ -152,7 +152,7 @@ def read_plan(path: str | Path) -> Plan:
         given["grid.seed"], given.get("grid.n_train", ["all"]), names, given["grid.model"]
     ):
         config = {"data": data, "model": model, "n_train": n_train, "seed": seed}
-        config["test_seed"] = None if data in public else given["data.test_seed"]
+        config["test_seed"] = None if data in module.WITH_TEST else given["data.test_seed"]
         config |= {name: given.get(f"training.{name}") for name in ("steps", "batch_size")}
         configs.append(config)
     return Plan(path, given["title"], given["question"], configs, experiment)
@@ -359,7 +359,11 @@ def _module(experiment: str):
     return importlib.import_module(f"coursekit.experiments.{experiment}")
 
 
-def _rules(experiment: str, *, data_key: str) -> dict[str, tuple[str, Callable]]:
+def _kinds() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+
+
+def _rules(module, *, data_key: str) -> dict[str, tuple[str, Callable]]:
     """Return the keys of a plan, and what each value must be: in words, and as a test."""
 
     def one_of(names):
@@ -369,9 +373,7 @@ def _rules(experiment: str, *, data_key: str) -> dict[str, tuple[str, Callable]]
     count = "a whole number from 1", lambda value: type(value) is int and value >= 1
     seed = "a whole number from 0", lambda value: type(value) is int and value >= 0
     size = f"{count[0]} or 'all'", lambda value: value == "all" or count[1](value)
-    kinds = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
-    module = _module(experiment if experiment in kinds else "classification")
-    rules = {"title": text, "question": text, "experiment": one_of(kinds)}
+    rules = {"title": text, "question": text, "experiment": one_of(_kinds())}
     rules |= {data_key: one_of(module.DATA), "data.test_seed": seed}
     rules |= {"grid.model": one_of(module.MODELS)}
     rules |= {"grid.n_train": size, "grid.seed": seed}

@@ -82,7 +82,7 @@ plotting.show(
 # - put grey values on a common scale in three ways, and see what outliers do to each;
 # - decide with *paired* intervals whether the scanner's trace is gone;
 # - see a bias field, take it away, and see what else goes with it;
-# - measure how a leak between slices of a patient flatters a model, and how it makes you choose the wrong one.
+# - measure how a leak between slices of a patient flatters a model, and hides which of two is better.
 #
 # **Reading:** about 45 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
 # sites, the simulation) and [lesson 03](03_cleaning_and_geometry.ipynb) (images that are clean and have one size)
@@ -188,9 +188,8 @@ for each they slide onto each other, nearly: A and B stay higher in the middle t
 plotting.show_animation(sliding(), alt=ALT, milliseconds=180)
 
 # %% [markdown]
-# The curves slide onto each other, and yet they do not become one: near 0.5, A and B (1.5 T) end higher than C and D (3 T).
-# Such a map shifts and stretches a histogram; it cannot change its *shape*, and the shape holds the scanner's contrast, noise and
-# sharpness.
+# The curves slide onto each other, but do not become one: near 0.5, A and B (1.5 T) end higher than C and D (3 T). Such a map
+# cannot change a histogram's *shape*, which holds the scanner's contrast, noise and sharpness.
 #
 # ### Exercise 04.1: the brain, not the air
 #
@@ -424,26 +423,11 @@ ledger.say(
 #   matter set to one brightness, and percentiles undo that.
 # - **In the means, min-max stays undecided**: both intervals hold 0. "Not decided" is not "no effect".
 # - **From the histogram, min-max and the z-score take a little**: their intervals leave out 0, so the change is real, but it is
-#   small. Real is not the same as large.
+#   small.
 #
-# Is the last so in each channel alone? Again in the new patients:
-
-# %%
-rows = {}
-for number, name in enumerate(data.channel_names):
-    one = [each[:, [number]] for each in fresh_tissue]
-    raw, scaled = (
-        site_found([describe(each, method)["histogram"] for each in one], fresh_sites)
-        for method in ("as it comes", "z-score")
-    )
-    rows[name] = [mean_interval(each) for each in (raw, scaled, scaled - raw)]
-pd.DataFrame(rows, index=["as it comes", "z-score", "difference"]).T
-
-# %% [markdown]
-# Only in T2 does the interval of the difference leave out 0. And after the z-score each channel still tells the site more often
-# than guessing would, 1 in 4. **To normalise is not to remove the scanner.** Methods that match whole histograms go further
-# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven ways to normalise, such ones among them), but push a large bright tumour towards the normal
-# with the rest.
+# **To normalise is not to remove the scanner.** Methods that match whole histograms go further
+# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven ways), but push a large bright tumour towards the
+# normal with the rest.
 #
 # > **Note** Where one $a$ and $s$ serve all images, they are estimated from the **training** images and applied unchanged to the
 # > rest: a model in use does not know the statistics of its future patients.
@@ -530,10 +514,10 @@ def draw_correction(sigma_mm):
 draw_correction(sigma_mm=20)
 
 # %% [markdown]
-# Above (window 0.1 to 0.9): the correction evens out the bright upper left of the measured slice, and misses much of the dark upper
-# right. Below, red is too bright and blue too dark. The blue spot in the lower middle of the estimate is not in the true field: it
-# is the dark fluid in the middle of the brain, which the filter takes for a shadow. "Left over" shows the price of such **anatomy in the
-# estimate**: now the centre is too bright. Try other widths with the slider.
+# Above (window 0.1 to 0.9): the correction evens out the bright upper left, and misses much of the dark upper right. Below, red is
+# too bright and blue too dark. The blue spot in the estimate is not in the true field: the filter takes the dark fluid in the middle
+# of the brain for a shadow. "Left over" shows the price of such **anatomy in the estimate**: now the centre is too bright. Try other
+# widths with the slider.
 
 # %%
 import ipywidgets
@@ -574,10 +558,10 @@ ledger.say(
 )
 
 # %% [markdown]
-# 20 and 40 mm take away about half of a strong field. 10 mm is too narrow: it removes anatomy. On a weak field 20 mm does
-# harm: more is left over than without any correction. And a slice without a field is best left alone. So correct a strong
-# field, and draw what you took away as a map: it should show no anatomy. The better tool is **N4** ([Tustison and others
-# 2010](https://doi.org/10.1109/TMI.2010.2046908)). This course trains on uncorrected images.
+# 20 and 40 mm take away about half of a strong field; 10 mm is too narrow and removes anatomy. On a weak field 20 mm does
+# harm, and a slice without a field is best left alone. So correct a strong field, and draw what you took away as a map: it should
+# show no anatomy. The better tool is **N4** ([Tustison and others 2010](https://doi.org/10.1109/TMI.2010.2046908)). This course
+# trains on uncorrected images.
 #
 # ## The leak
 #
@@ -673,169 +657,119 @@ def test_images_of(subjects, share, seed):
 check.exercise("04.2", test_images_of)
 
 # %% [markdown]
-# In this course `medlib.preprocessing.split_by_subject` does this, with the same share of each class on every side. Our data sets
-# refuse to hold a patient, or an identical image, in two splits.
+# In this course `medlib.preprocessing.split_by_subject` does this.
 #
 # ### The leak, measured
 #
 # Now all 600 patients, in five folds; only *what* is dealt differs.
 
-
-# %%
-patients, patient_of = np.unique(subjects, return_inverse=True)
-
-
-def folds(unit, repeat):
-    """Return the fold of each image, 0 to 4, when slices or patients are dealt."""
-    n = len(images) if unit == "slice" else len(patients)
-    dealt = np.random.default_rng([seed, repeat]).permutation(np.arange(n) % 5)
-    return dealt if unit == "slice" else dealt[patient_of]
-
-
-# %% [markdown]
-# Four cases. Two copy the nearest images: **3 nearest neighbours** takes the share of tumours among the
-# three most similar training images, once with the true labels, and once with a **coin** thrown for each *patient* as label.
-# The other two use nine percentiles of each channel, which a tumour does change: a **support vector machine** (SVM), whose
-# borders are curved, and logistic regression again.
-
-# %%
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import SVC
-
-quantiles = (1, 5, 10, 25, 50, 75, 90, 95, 99)
-in_brain = [each[each.max(axis=-1) > 0] for each in images]
-grey_values = np.array([np.percentile(each, quantiles, axis=0).ravel() for each in in_brain])
-coin = np.random.default_rng([seed, 99]).integers(0, 2, len(patients))[patient_of]
-
-# %%
-neighbours = KNeighborsClassifier(3, algorithm="brute")
-svm = make_pipeline(StandardScaler(), SVC())
-CASES = {  # model, features, labels, the method that gives its scores
-    "3 neighbours": (neighbours, coarse, labels, "predict_proba"),
-    "3 neighbours, coin": (neighbours, coarse, coin, "predict_proba"),
-    "SVM": (svm, grey_values, labels, "decision_function"),
-    "logistic": (logistic, grey_values, labels, "decision_function"),
-}
-
-# %% [markdown]
-# The measure is the **AUC** (area under the ROC curve): the probability that a random tumour slice gets a higher score than
-# a random healthy one. Guessing gives 0.5, a perfect model 1.
-#
-# > **Predict** Which AUC has each case by slice, which by patient? And which of the last two models would you choose?
-
 # %%
 from sklearn.model_selection import PredefinedSplit
 
+patients, patient_of = np.unique(subjects, return_inverse=True)
 
-def out_of_fold(case, unit, repeat):
-    """Return a score for each image, from a model that was not trained on its fold."""
-    model, features, target, method = CASES[case]
-    split = PredefinedSplit(folds(unit, repeat))
-    scores = cross_val_predict(model, features, target, cv=split, method=method)
-    return scores if scores.ndim == 1 else scores[:, 1]
 
+def deal(unit, repeat):
+    """Return a split into five folds, when slices or patients are dealt."""
+    n = len(images) if unit == "slices" else len(patients)
+    fold = np.random.default_rng([seed, repeat]).permutation(np.arange(n) % 5)
+    return PredefinedSplit(fold if unit == "slices" else fold[patient_of])
+
+
+# %% [markdown]
+# The model only copies: **3 nearest neighbours** scores an image by the share of tumours among the three most similar training
+# images. It gets the true labels, and once those of a **coin** thrown for each *patient*. Beside it stands logistic
+# regression, on nine percentiles of each channel, which a tumour does change.
 
 # %%
-UNITS = ("slice", "patient")
+from sklearn.neighbors import KNeighborsClassifier
+
+coin = np.random.default_rng([seed, 99]).integers(0, 2, len(patients))[patient_of]
+quantiles = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+in_brain = [each[each.max(axis=-1) > 0] for each in images]
+grey_values = np.array([np.percentile(each, quantiles, axis=0).ravel() for each in in_brain])
+
+neighbours = KNeighborsClassifier(3, algorithm="brute")
+CASES = {  # model, features, labels
+    "neighbours": (neighbours, coarse, labels),
+    "neighbours, coin": (neighbours, coarse, coin),
+    "logistic": (logistic, grey_values, labels),
+}
+
+# %% [markdown]
+# The measure is the **AUC**: the probability that a random tumour slice gets a higher score than a random healthy one. Guessing
+# gives 0.5, a perfect model 1.
+#
+# > **Predict** Which AUC has each of the three when slices are dealt, which when patients are?
+
+# %%
 scores = {}
-for case in CASES:
-    for unit in UNITS:
-        scores[case, unit] = [out_of_fold(case, unit, repeat) for repeat in range(repeats)]
-
-# %% [markdown]
-# **Flattery** is the AUC by slice minus the AUC by patient. Slices of a patient resemble each other, so the 95 % intervals come
-# from the **bootstrap** over patients: draw *patients* with replacement, each with all their slices, and compute
-# the AUC again from the scores we have, many times: the luck of *which patients are tested*.
-
-# %% tags=["plumbing"]
-targets = np.array([target == 1 for _, _, target, _ in CASES.values()])
-
-
-def all_aucs(rows):
-    """Return the AUC of every case, split and repeat for some of the images."""
-    area = statistics.area_under_curve
-    return np.array(
-        [
-            [[area(target[rows], each[rows]) for each in scores[case, unit]] for unit in UNITS]
-            for target, case in zip(targets, CASES, strict=True)
+for case, given in CASES.items():
+    for unit in ("slices", "patients"):
+        scores[case, unit] = [
+            cross_val_predict(*given, cv=deal(unit, repeat), method="predict_proba")[:, 1]
+            for repeat in range(repeats)
         ]
-    )
-
 
 # %% tags=["plumbing"]
-every = np.arange(len(images))
-aucs = all_aucs(every)  # cases, units, repeats
-by = aucs.mean(axis=2)
-drawn = statistics.bootstrap_values(
-    lambda rows: all_aucs(rows).mean(axis=2).ravel(),
-    every, groups=subjects, n_resamples=200, seed=seed,
-).reshape(-1, len(CASES), 2)
+def mean_auc(case, unit, rows):
+    """Return the AUC of some of the images, averaged over the repeats."""
+    tumour = CASES[case][2][rows] == 1
+    return np.mean([statistics.area_under_curve(tumour, each[rows]) for each in scores[case, unit]])
 
 
-def interval(value, resampled):
-    """Return a value with the 95 % interval of its bootstrap resamples."""
-    low, high = np.percentile(resampled, (2.5, 97.5))
-    return statistics.Interval(float(value), float(low), float(high), len(images))
+def over_patients(statistic):
+    """Return a statistic of the images with its 95 % bootstrap interval over patients."""
+    every = np.arange(len(images))
+    return statistics.bootstrap_interval(statistic, every, groups=subjects, n_resamples=400, seed=seed)
 
 
-# %% tags=["plumbing"]
-def draw_case(ax, case, unit, colour):
-    """Draw the repeats of one case as dots, with the interval of their mean."""
-    each = interval(by[case, unit], drawn[:, case, unit])
-    x, ends = case + (unit - 0.5) * 0.24, [[each.value - each.low], [each.high - each.value]]
-    ax.errorbar(x, each.value, yerr=ends, fmt="none", color=colour, capsize=4, alpha=0.6)
-    label = None if case else f"{UNITS[unit]}s dealt"
-    ax.plot(x + np.linspace(-0.05, 0.05, repeats), aucs[case, unit], "o", ms=5, color=colour, label=label)
-
-
-table = {}
-for c, case in enumerate(CASES):
-    table[case] = {f"by {u}": interval(by[c, k], drawn[:, c, k]) for k, u in enumerate(UNITS)}
-    table[case]["flattery"] = interval(by[c, 0] - by[c, 1], drawn[:, c, 0] - drawn[:, c, 1])
-pd.DataFrame(table).T
+aucs = {key: over_patients(functools.partial(mean_auc, *key)) for key in scores}
 
 # %% tags=["plumbing"]
-fig, ax = plt.subplots(figsize=(7.4, 3.7))
-for case in range(len(CASES)):
-    for unit, colour in enumerate((plotting.VERMILION, plotting.BLUE)):
-        draw_case(ax, case, unit, colour)
-ax.axhline(0.5, color=plotting.GREY, linestyle="--", label="guessing")
-ax.set_xticks(range(len(CASES)), [case.replace(", ", ",\n") for case in CASES])
-ax.set(ylim=(0.4, 0.9), ylabel="AUC, cross-validated")
-ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.17))
-plotting.show(
-    fig,
-    alt="AUC of four cases when slices or patients are dealt, one dot a repeat, with 95 % intervals. The "
-    "neighbours, also with coin labels, fall from about 0.8 to 0.5; the SVM falls; logistic regression "
-    "hardly does. By slice the SVM is ahead of logistic regression, by patient behind it.",
-    save="04_leak",
-)
+fig, ax = plt.subplots(figsize=(5.8, 3.6))
+for unit, colour, shift in (("slices", plotting.VERMILION, -0.14), ("patients", plotting.BLUE, 0.14)):
+    for row, case in enumerate(CASES):
+        auc, label = aucs[case, unit], None if row else f"{unit} dealt"
+        ends = [[auc.value - auc.low], [auc.high - auc.value]]
+        ax.errorbar(auc.value, row + shift, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
+        ax.text(auc.high + 0.015, row + shift, f"{auc.value:.2f}", color=colour, va="center")
+ax.axvline(0.5, color=plotting.GREY, linestyle="--", label="guessing")
+ax.set_yticks(range(3), ["neighbours,\ntrue labels", "neighbours,\na coin's labels", "logistic,\ntrue labels"])
+ax.set(xlim=(0.4, 0.9), ylim=(2.5, -0.5), xlabel="AUC, cross-validated")
+fig.legend(*ax.get_legend_handles_labels(), ncols=3, loc="outside upper center", fontsize=11)
+ALT = """AUC with 95 % intervals when slices or patients are dealt. The neighbours fall from about 0.8 to guessing, with
+true labels as with a coin's; logistic regression stays near 0.77. With slices dealt all three look alike."""
+plotting.show(fig, alt=ALT, save="04_leak")
 
 # %% tags=["plumbing"]
-lead = by[2] - by[3]
-leads = drawn[:, 2] - drawn[:, 3]
-one, other = interval(lead[0], leads[:, 0]), interval(lead[1], leads[:, 1])
-ledger.record("04/coin_by_slice", by[1, 0], parameters, limits=(0, 1), chance=0.5)
-ledger.record("04/svm_lead_by_slice", one.value, parameters, limits=(-1, 1), chance=0)
-ledger.record("04/svm_deficit_by_patient", -other.value, parameters, limits=(-1, 1), chance=0)
+def lead(unit):
+    """Return how far the neighbours are ahead of logistic regression, on the same patients."""
+    return over_patients(lambda rows: mean_auc("neighbours", unit, rows) - mean_auc("logistic", unit, rows))
+
+
+easy, fair = lead("slices"), lead("patients")
+ledger.record("04/coin_by_slice", aucs["neighbours, coin", "slices"].value, parameters, limits=(0, 1), chance=0.5)
 ledger.say(
-    "n = {n} slices of {m} patients, {r} repeats (dots), 95 % intervals. With labels "
-    "from a **coin** the neighbours reach {coin_by_slice:.2f} by slice and {fair:.2f} by patient. The SVM leads logistic "
-    "regression by **{svm_lead_by_slice:.3f}** when slices are dealt ({a:.3f} to {b:.3f}); when patients are dealt it is "
-    "*behind* by **{svm_deficit_by_patient:.3f}** ({c:.3f} to {d:.3f}).",
-    n=len(images), m=len(patients), r=repeats, fair=by[1, 1],
-    a=one.low, b=one.high, c=-other.high, d=-other.low,
+    "n = {n} slices of {m} patients, mean of {r} repeats. On labels from a **coin** the neighbours reach "
+    "**{coin_by_slice:.2f}** when slices are dealt. Neighbours minus logistic regression, both on true labels: {lead:.3f} "
+    "({a:.3f} to {b:.3f}) when slices are dealt; when patients are, the neighbours are **{behind:.2f}** behind "
+    "({c:.2f} to {d:.2f}).",
+    n=len(images), m=len(patients), r=repeats, lead=easy.value, a=easy.low, b=easy.high,
+    behind=-fair.value, c=-fair.high, d=-fair.low,
 )
 
 # %% [markdown]
+# (The 95 % intervals are over *patients*: the slices of one are alike and count together. [Lesson
+# 05](05_classical_baseline.ipynb) teaches this, and the AUC.)
+#
 # - **The neighbours know nothing.** With patients dealt they guess. With slices dealt they look good, even on labels from a
 #   coin, where there is nothing to learn but who is who. On real brain scans, networks with random labels got 96 % right by
 #   slice and 50 % by patient ([Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w)).
-# - **The flattery depends on the model.** Of the two honest ones, the SVM can bend its border around single patients and gains
-#   more than logistic regression with its straight one.
-# - **So the leak picks the wrong winner.** With slices dealt the SVM leads; with patients dealt, logistic regression does. The
-#   bars of the two overlap in the figure, yet the intervals of both *differences* leave out 0: the patients were the same. "The
-#   numbers are too high, but the ranking holds" is no excuse.
+# - **The flattery depends on the model.** Logistic regression, with its straight border, can hardly bend around single
+#   patients, and gains little.
+# - **So the leak hides which model is better.** With slices dealt, the interval of the difference holds 0: the one that guesses
+#   looks as good as the one that has learnt. "The numbers are too high, but the ranking holds" is no excuse.
 #
 # ### What will be new?
 #
@@ -872,9 +806,9 @@ check.exercise("04.3", auc_at_new_site)
 #
 # <details><summary>Answer</summary>
 #
-# Hardly, here. Compare with logistic regression by patient in the table: three sites come out a little above, site C a little below. The
-# sites of `simbrain` see equally many tumours in the same kind of patients, so there is no shortcut to lose; and every scanner sets
-# one tissue to about the same brightness, so no site is as strange as B in the first picture. At a real hospital neither need hold.
+# Hardly, here. Compare with logistic regression in the figure, patients dealt: three sites come out a little above, site C a
+# little below. The sites of `simbrain` see equally many tumours, so there is no shortcut to lose; and every scanner sets one
+# tissue to about the same brightness, so no site is as strange as B in the first picture. At a real hospital neither need hold.
 #
 # </details>
 #
@@ -883,7 +817,7 @@ check.exercise("04.3", auc_at_new_site)
 # - normalised in three ways: percentiles resist outliers, the z-score empties the means, and none removes the scanner;
 # - decided claims by differences within patients, and asked new patients before believing a pattern;
 # - took a bias field away, and with it part of the anatomy;
-# - drew and measured the leak: it made guessing look like knowledge, and the weaker model like the better one.
+# - drew and measured the leak: it made guessing look like knowledge, and as good as a model that has learnt.
 #
 # **Next** [lesson 05](05_classical_baseline.ipynb) builds the honest opponent that every network has to beat: a classical model on
 # hand-made features.

@@ -85,6 +85,9 @@ def train(
     image_size: Annotated[
         int | None, typer.Option(help="Height and width, pixels. Default: the set's own, or 64.")
     ] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Slices of a stack, for volumes. Default: the middle slice.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: by the number of images.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights and order of images, not of folds.")] = 0,
     merge: Merge = None,
@@ -115,6 +118,7 @@ def train(
                 out,
                 model=model,
                 image_size=image_size,
+                depth=depth,
                 epochs=epochs,
                 folds=folds,
                 seeds=seeds,

@@ -176,6 +176,7 @@ def _errors(measured: Split, predictions: np.ndarray, names: tuple[str, ...]) ->
     if not worst:
         return "<p>None.</p>"
     images = measured.images[worst]
+    images = images[:, images.shape[1] // 2] if images.ndim == 5 else images  # the middle slice
     if images.shape[-1] not in (1, 3):
         images = images[..., -1:]
     titles = [f"{names[measured.labels[row]]}: {of_truth[row]:.2f}" for row in worst]
@@ -200,7 +201,7 @@ def _words(config: dict) -> str:
             "images and measured once on the test images."
         )
     sentences = [
-        f"Data: {trained}, {' x '.join(map(str, config['image_shape'][:2]))} pixels.",
+        f"Data: {trained}, {' x '.join(map(str, config['image_shape'][:-1]))} pixels.",
         data["card"],
         scheme,
         f"Network {config['model']}, {how['epochs']} epochs, batches of {how['batch_size']}, "

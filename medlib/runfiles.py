@@ -73,6 +73,11 @@ class Config:
         return [f"model_{i + 1}.keras" for i in range(n_networks)]
 
     @property
+    def depth(self) -> int | None:
+        """Slices of a stack, or None for single images."""
+        return self.image_shape[0] if len(self.image_shape) == 4 else None
+
+    @property
     def mirror(self) -> bool:
         """Whether predictions are averaged with those for the mirrored image."""
         return bool(self.training["augmentation"].get("flip"))

@@ -66,6 +66,7 @@ def train(
     *,
     model: str = "cnn",
     image_size: int | None = None,
+    depth: int | None = None,
     epochs: int | None = None,
     folds: int = 5,
     seeds: int = 1,
@@ -90,7 +91,7 @@ def train(
         The run folder: new, empty, or one that this very training was started in.
     model : str
         A name of :data:`medlib.models.NAMES`.
-    image_size, merge, classes, positive, window
+    image_size, depth, merge, classes, positive, window
         As for :func:`medlib.datasets.read`.
     epochs : int, optional
         Default: enough for the number of images, see :func:`medlib.training.recipe`.
@@ -128,11 +129,8 @@ def train(
             raise UsageError(name, expected="1 or more", found=str(value))
     training.expect_seed(seed)
     started = runfiles.read_config(out)
-    images = datasets.read(
-        data, image_size=image_size, merge=merge, classes=classes, positive=positive, window=window
-    )
-    if images.all.images.ndim != 4:
-        raise UsageError(f"{data}: images", expected="single images", found="stacks of slices")
+    choice = {"merge": merge, "classes": classes, "positive": positive, "window": window}
+    images = datasets.read(data, image_size=image_size, depth=depth, **choice)
     if images.given_split is not None:
         folds = 1
     elif folds > 1 and seeds > 1:
@@ -150,10 +148,7 @@ def train(
         class_names=list(images.class_names),
         channel_names=list(images.channel_names),
         image_shape=list(images.all.images.shape[1:]),
-        merge=merge,
-        classes=classes,
-        positive=positive,
-        window=window,
+        **choice,
         data=_describe(images, data, members),
     )
     if started is None:
@@ -241,7 +236,8 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         class_names=tuple(config.class_names),
         merge=config.merge,
         classes=config.classes,
-        image_size=config.image_shape[0],
+        image_size=config.image_shape[-2],
+        depth=config.depth,
         channels=len(config.channel_names),
         window=config.window,
     )
@@ -287,7 +283,8 @@ def predict(run: Run, images: Sequence[str | Path]) -> tuple[pd.DataFrame, list[
     predictions = [np.empty((0, len(run.config.class_names)))]
     loaded = datasets.load_images(
         images,
-        image_size=run.config.image_shape[0],
+        image_size=run.config.image_shape[-2],
+        depth=run.config.depth,
         n_channels=len(channels),
         window=run.config.window,
     )

@@ -7,6 +7,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pydicom
@@ -523,6 +524,30 @@ def test_a_window_is_kept_and_used_again(tmp_path):
         assert 0.05 < images.std() < 0.12
     with pytest.raises(UsageError, match="window"):
         trained(folder, tmp_path / "run", window=(40, 80))
+
+
+def test_stacks_go_the_same_way_as_images(tmp_path):
+    """Bright volumes or dark ones, trained, reported, measured again and predicted as stacks."""
+    generator, rows = np.random.default_rng(0), []
+    for number in range(16):
+        voxels = generator.integers(0, 100, (12, 12, 6 + number % 3)) + 100 * (number % 2)
+        name = f"{number:02}.nii"
+        nibabel.Nifti1Image(voxels.astype(np.uint8), np.eye(4)).to_filename(tmp_path / name)
+        rows.append((name, ("healthy", "bright")[number % 2], f"p{number}"))
+    csv = tmp_path / "labels.csv"
+    pd.DataFrame(rows, columns=["image", "label", "subject"]).to_csv(csv, index=False)
+    metrics = trained(csv, tmp_path / "run", depth=4)
+    run = runs.read_run(tmp_path / "run")
+    assert run.config.image_shape == [4, 12, 12, 1]
+    assert "4 x 12 x 12 pixels" in (tmp_path / "run" / "report.html").read_text()
+    assert value(metrics["classical"], "AUC")["value"] == 1
+    table, _ = runs.evaluate(run, str(csv))
+    assert len(table) == len(metrics["metrics"])
+    found, errors = runs.predict(run, [tmp_path / name for name, *_ in rows])
+    assert len(found) == 16
+    assert not errors
+    for network in run.networks:  # each stack once, and in the mirror
+        assert network.input_shape == (None, 4, 12, 12, 1)
 
 
 def test_a_window_on_the_command_line_must_be_one():

@@ -1,6 +1,8 @@
 """One training and one test on labelled images, by features or a network of the course."""
 
 import functools
+import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -8,7 +10,9 @@ from medlib import datasets, models
 from medlib.errors import UsageError
 
 DATA = tuple(datasets.names())
+WITH_TEST = tuple(name for name in DATA if name != "simbrain")  # that draw no new patients
 MODELS = ("classical", *models.NAMES)
+WARM_UP = 128  # images
 
 
 def train_and_test(config: dict) -> dict:
@@ -26,7 +30,8 @@ def train_and_test(config: dict) -> dict:
     -------
     dict
         ``labels``, ``subjects`` and ``scores`` of the test images (higher: more likely class 1),
-        and of the training ``n_images``, ``n_subjects`` and ``steps`` (None without steps).
+        of the training ``n_images``, ``n_subjects`` and ``steps`` (None without steps), and
+        ``n_weights`` and ``milliseconds`` a prediction.
 
     Raises
     ------
@@ -34,6 +39,20 @@ def train_and_test(config: dict) -> dict:
         If the set has more than two classes, or fewer training images than ``n_train``.
     """
     train, test, class_names = _splits(config["data"], config["test_seed"])
+    return measure(config, train, test, class_names)
+
+
+def measure(config: dict, train, test, class_names, *, learning_rate: float | None = None) -> dict:
+    """Train on some subjects of ``train`` and score ``test``, as :func:`train_and_test`.
+
+    Parameters
+    ----------
+    config : dict
+    train, test : Split
+    class_names : tuple of str
+    learning_rate : float, optional
+        Instead of the recipe's.
+    """
     if len(class_names) != 2:
         raise UsageError(config["data"], expected="two classes", found=f"{len(class_names)}")
     for_subjects, for_network = np.random.SeedSequence(config["seed"]).spawn(2)
@@ -41,17 +60,18 @@ def train_and_test(config: dict) -> dict:
         generator = np.random.default_rng(for_subjects)
         n_images = config["n_train"]
         train = train.take(choose_images(train.subjects, train.labels, n_images, generator))
+    seed = int(for_network.generate_state(1)[0])
     if config["model"] == "classical":
-        from medlib.models.classical import build_classical
-
-        model = build_classical().fit(train.images, train.labels)
-        scores, steps = model.decision_function(test.images), None
+        predict, facts = _fit_classical(train)
     else:
-        seed = int(for_network.generate_state(1)[0])
-        scores, steps = _network_scores(config, train, test, class_names, seed=seed)
-    trained_on = {"n_images": len(train), "n_subjects": len(np.unique(train.subjects))}
-    tested_on = {"labels": test.labels, "subjects": test.subjects}
-    return tested_on | {"scores": scores, "steps": steps} | trained_on
+        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+        predict, facts = _fit_network(config, train, class_names, seed=seed, **rate)
+    predict(test.images[:WARM_UP])  # what the first call of a function costs is not counted
+    start = time.perf_counter()
+    scores = predict(test.images)
+    facts["milliseconds"] = round(1000 * (time.perf_counter() - start) / len(test), 3)
+    facts |= {"n_images": len(train), "n_subjects": len(np.unique(train.subjects))}
+    return {"labels": test.labels, "subjects": test.subjects, "scores": scores} | facts
 
 
 def choose_images(
@@ -95,22 +115,29 @@ def choose_images(
     return np.flatnonzero(np.isin(subject_of, queue[:n_subjects]))
 
 
-def _network_scores(config, train, test, class_names, *, seed: int):
-    """Return the probability of class 1 for each test image, and the number of training steps."""
+def _fit_classical(train) -> tuple[Callable, dict]:
+    from medlib.models.classical import build_classical
+
+    model = build_classical().fit(train.images, train.labels)
+    n_weights = model[-1].coef_.size + 1
+    return model.decision_function, {"steps": None, "n_weights": n_weights}
+
+
+def _fit_network(config, train, class_names, *, seed: int, **settings) -> tuple[Callable, dict]:
+    """Return what gives images the probability of class 1; the steps and weights of the network."""
     from medlib import tasks, training
 
     task = tasks.Classification(class_names)
-    image_shape = train.images.shape[1:]
     training.set_seed(seed)
-    network = models.build(config["model"], image_shape, task, seed=seed)
-    settings = training.recipe(config["model"], n_images=len(train))
+    network = models.build(config["model"], train.images.shape[1:], task, seed=seed)
+    settings = training.recipe(config["model"], n_images=len(train)) | settings
     settings["batch_size"] = min(config["batch_size"] or settings["batch_size"], len(train))
     steps_an_epoch = len(train) // settings["batch_size"]
     if config["steps"]:
         settings["epochs"] = max(1, round(config["steps"] / steps_an_epoch))
     training.fit(network, train, task=task, seed=seed, **settings)
-    scores = training.predict(network, test.images, task, mirror=True)[:, 1]
-    return scores, settings["epochs"] * steps_an_epoch
+    facts = {"steps": settings["epochs"] * steps_an_epoch, "n_weights": network.count_params()}
+    return lambda images: training.predict(network, images, task, mirror=True)[:, 1], facts
 
 
 @functools.lru_cache(maxsize=2)  # a worker makes many records of one set

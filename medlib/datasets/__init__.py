@@ -38,6 +38,7 @@ def load(
     name: str,
     *,
     image_size: int | None = None,
+    depth: int | None = None,
     root: str | Path | None = None,
     strict: bool = False,
     seed: int = 0,
@@ -51,6 +52,8 @@ def load(
         fetched once; see :func:`names`.
     image_size : int, optional
         Height and width, pixels. By default 64 for simbrain and 28 for MedMNIST.
+    depth : int, optional
+        Of simbrain: a stack of so many slices of each patient instead of four slices.
     root : str or Path, optional
         Folder that holds a public set's file already.
     strict : bool
@@ -65,7 +68,7 @@ def load(
     Raises
     ------
     UsageError
-        If there is no set of that name or size.
+        If there is no set of that name, size or depth.
     DataError, DownloadError
         If its file cannot be had, or is not what it should be.
     """
@@ -75,7 +78,10 @@ def load(
     if name == "simbrain":
         from medlib.datasets.simbrain import load_simbrain
 
-        return load_simbrain(**size, seed=seed)
+        stacks = {} if depth is None else {"depth": depth, "slices_per_subject": 1}
+        return load_simbrain(**size, **stacks, seed=seed)
+    if depth is not None:
+        raise UsageError("depth", expected="volumes", found=f"{name}, which has single images")
     from medlib.datasets.medmnist import load_medmnist
 
     return load_medmnist(name, **size, root=root, strict=strict)
@@ -85,6 +91,7 @@ def read(
     data: str | Path,
     *,
     image_size: int | None = None,
+    depth: int | None = None,
     window: tuple[float, float] | None = None,
     merge: Mapping[str, Iterable[str]] | None = None,
     classes: Sequence[str] | None = None,
@@ -103,8 +110,8 @@ def read(
     Parameters
     ----------
     data : str or Path
-    image_size, merge, classes, positive
-        As for :func:`read_folder`.
+    image_size, depth, merge, classes, positive
+        As for :func:`read_folder`; of simbrain, ``depth`` is as for :func:`load`.
     class_names : tuple of str, optional
         The classes of a trained network that is to be measured on these images; see
         :func:`medlib.datasets.listing.choose_classes`.
@@ -128,10 +135,12 @@ def read(
     choice = {"merge": merge, "classes": classes, "positive": positive, "class_names": class_names}
     if _is_own(data):
         size = {} if image_size is None else {"image_size": image_size}
-        return read_folder(data, **size, window=window, channels=channels, **choice)
+        return read_folder(data, **size, depth=depth, window=window, channels=channels, **choice)
     if window is not None:
         raise UsageError("window", expected="a CSV or a folder to use it with", found=str(data))
-    dataset = load(str(data), image_size=image_size, root=root, strict=strict, seed=seed)
+    dataset = load(
+        str(data), image_size=image_size, depth=depth, root=root, strict=strict, seed=seed
+    )
     images = join_splits(dataset)
     if not any(choice.values()):
         return images

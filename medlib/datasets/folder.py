@@ -59,6 +59,7 @@ def read_folder(
     source: str | Path,
     *,
     image_size: int = 64,
+    depth: int | None = None,
     window: tuple[float, float] | None = None,
     merge: Mapping[str, Iterable[str]] | None = None,
     classes: Sequence[str] | None = None,
@@ -70,7 +71,7 @@ def read_folder(
 
     *Size.* Pixels that are not square become square, then images are resized until the longer side
     fits ``image_size``, then get black borders: nothing is stretched. Of a file with several frames
-    or slices the middle one is used.
+    or slices the middle one is used, or, with ``depth``, a stack of so many, evenly spaced.
 
     *Grey values.* From 0 to 1, see :meth:`medlib.datasets.reading.ImageFile.scaled`: through the
     window given, else the file's own, else by 255 for eight bits, else by percentiles of the image.
@@ -89,6 +90,9 @@ def read_folder(
         is the mask of ``NAME.png``; see :func:`medlib.datasets.listing.read_listing`.
     image_size : int
         Height and width, pixels.
+    depth : int, optional
+        Slices of a stack: images of shape (n, depth, height, width, channels). Boxes, and what
+        tells copies, are of the slice in the middle.
     window : tuple of float, optional
         Centre and width, in the unit of the files: (40, 400) shows soft tissue in computed
         tomography.
@@ -116,6 +120,8 @@ def read_folder(
     """
     if not 8 <= image_size <= 1024:
         raise UsageError("image_size", expected="8 to 1024 pixels", found=str(image_size))
+    if depth is not None and depth < 2:
+        raise UsageError("depth", expected="2 slices or more", found=str(depth))
     if channels not in (None, 1, 3):
         raise UsageError("channels", expected="1 or 3", found=str(channels))
     if window is not None:
@@ -136,7 +142,7 @@ def read_folder(
     listing = listing.dropna(subset="label").reset_index(drop=True)
     if listing.empty:
         raise DataError(str(source), expected=f"images of {', '.join(class_names)}", found="none")
-    loaded = _load_all(source, listing, image_size, window)
+    loaded = _load_all(source, listing, image_size, depth, window)
     return _assemble(source, listing, loaded, class_names, channels)
 
 
@@ -145,6 +151,7 @@ def load_images(
     *,
     image_size: int,
     n_channels: int,
+    depth: int | None = None,
     window: tuple[float, float] | None = None,
 ) -> Iterator[tuple[Path, np.ndarray | MedlibError]]:
     """Read images one by one, as :func:`read_folder` does; a bad one does not stop the others.
@@ -152,20 +159,20 @@ def load_images(
     Parameters
     ----------
     paths : iterable of str or Path
-    image_size, window
+    image_size, depth, window
         As for :func:`read_folder`.
     n_channels : {1, 3}
 
     Yields
     ------
     path : Path
-    image : ndarray of float32, shape (image_size, image_size, n_channels), or MedlibError
+    image : ndarray of float32, shape ([depth,] image_size, image_size, n_channels), or MedlibError
         The error says what is wrong with the file.
     """
     for path in map(Path, paths):
         try:
-            image = _middle_frame(read_image(path, window=window))[0]
-            pixels = fit_to_square(image.scaled(), image_size, spacing_mm=_spacing(image))
+            image = _choose_frames(read_image(path, window=window), depth)[0]
+            pixels = _square(image.scaled(), image_size, depth, spacing_mm=_spacing(image))
         except MedlibError as error:
             yield path, error
         else:
@@ -203,7 +210,11 @@ class _Loaded:
 
 
 def _load_all(
-    source: Path, listing: pd.DataFrame, image_size: int, window: tuple[float, float] | None
+    source: Path,
+    listing: pd.DataFrame,
+    image_size: int,
+    depth: int | None,
+    window: tuple[float, float] | None,
 ) -> list[_Loaded]:
     from joblib import Parallel, delayed
 
@@ -214,7 +225,8 @@ def _load_all(
         raise DataError(str(source), expected="every file it names", found=found)
     jobs = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")
     rows = zip(listing["path"], listing["mask_paths"], strict=True)
-    results = jobs(delayed(_load_or_error)(path, masks, image_size, window) for path, masks in rows)
+    how = {"image_size": image_size, "depth": depth, "window": window}
+    results = jobs(delayed(_load_or_error)(path, masks, **how) for path, masks in rows)
     results = list(progress(results, len(listing), "reading images"))
     errors = [result for result in results if isinstance(result, MedlibError)]
     if len(errors) == 1:
@@ -225,16 +237,16 @@ def _load_all(
     return results
 
 
-def _load_or_error(path, mask_paths, image_size, window) -> _Loaded | MedlibError:
+def _load_or_error(path, mask_paths, **how) -> _Loaded | MedlibError:
     try:
-        return _load(path, mask_paths, image_size, window)
+        return _load(path, mask_paths, **how)
     except MedlibError as error:
         return error
 
 
-def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> _Loaded:
+def _load(path: Path, mask_paths: tuple[Path, ...], *, image_size, depth, window) -> _Loaded:
     file = read_image(path, window=window)
-    image, index = _middle_frame(file)
+    image, index = _choose_frames(file, depth)
     scaled = image.scaled()
     if scaled.shape[-1] == 3 and (scaled == scaled[..., :1]).all():
         scaled = scaled[..., :1]
@@ -246,8 +258,8 @@ def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> 
             raise DataError(str(mask_path), expected=expected, found=_size(mask.shape))
         masks.append(mask[index] if mask.ndim == 3 else mask)
     spacing = _spacing(image)
-    masks = [fit_to_square(mask, image_size, spacing_mm=spacing) for mask in masks]
-    height, width = scaled.shape[:2]
+    masks = [_square(mask, image_size, depth, spacing_mm=spacing) for mask in masks]
+    height, width = scaled.shape[-3:-1]
     pixel = np.nan
     if image.spacing_mm is not None:
         pixel = max(height * spacing[0], width * spacing[1]) / image_size
@@ -259,13 +271,32 @@ def _load(path: Path, mask_paths: tuple[Path, ...], image_size: int, window) -> 
         "row_spacing_mm": pixel,
         "column_spacing_mm": pixel,
     }
-    pixels = fit_to_square(scaled, image_size, spacing_mm=spacing)
-    return _Loaded(pixels, masks, fingerprint(scaled), facts)
+    pixels = _square(scaled, image_size, depth, spacing_mm=spacing)
+    return _Loaded(pixels, masks, fingerprint(_middle(scaled, depth)), facts)
 
 
-def _middle_frame(file: ImageFile) -> tuple[ImageFile, int]:
-    index = file.n_frames // 2
+def _choose_frames(file: ImageFile, depth: int | None) -> tuple[ImageFile, int | np.ndarray]:
+    """The middle frame, or a stack of the middle ones of ``depth`` equal parts; their numbers."""
+    if depth is None:
+        index = file.n_frames // 2
+    elif file.n_frames < depth:
+        advice = "Choose a smaller depth, or leave this file out"
+        found = f"{file.n_frames}"
+        raise DataError(str(file.path), expected=f"{depth} slices", found=found, advice=advice)
+    else:
+        index = ((np.arange(depth) + 0.5) * file.n_frames / depth).astype(int)
     return file.frame(index), index
+
+
+def _square(pixels: np.ndarray, image_size: int, depth: int | None, *, spacing_mm) -> np.ndarray:
+    """Resize an image or a mask, or every slice of a stack, see :func:`fit_to_square`."""
+    if depth is None:
+        return fit_to_square(pixels, image_size, spacing_mm=spacing_mm)
+    return np.stack([fit_to_square(each, image_size, spacing_mm=spacing_mm) for each in pixels])
+
+
+def _middle(stack: np.ndarray, depth: int | None) -> np.ndarray:
+    return stack if depth is None else stack[depth // 2]
 
 
 def _spacing(image: ImageFile) -> tuple[float, float]:
@@ -297,7 +328,8 @@ def _assemble(
 ) -> Images:
     n_channels = channels or max(each.pixels.shape[-1] for each in loaded)
     images = np.stack([_with_channels(each.pixels, n_channels) for each in loaded])
-    masks, boxes = _masks_and_boxes(loaded, listing["original_label"])
+    depth = images.shape[1] if images.ndim == 5 else None
+    masks, boxes = _masks_and_boxes(loaded, listing["original_label"], depth)
     names = listing["image"].to_numpy(dtype=str)
     hashes = image_hashes(images)
     look_alike = hashes
@@ -323,12 +355,12 @@ def _assemble(
         channel_names=("grey",) if n_channels == 1 else ("red", "green", "blue"),
         licence="not known: ask whoever gave you the images",
         citation="",
-        card=_card(name, facts, images.shape[1], len(np.unique(groups)), "subject" in listing),
+        card=_card(name, facts, images.shape[-2], len(np.unique(groups)), "subject" in listing),
     )
 
 
 def _masks_and_boxes(
-    loaded: list[_Loaded], labels: pd.Series
+    loaded: list[_Loaded], labels: pd.Series, depth: int | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """All masks, and the boxes around their lesions; none if there is no mask at all.
 
@@ -336,14 +368,14 @@ def _masks_and_boxes(
     """
     if not any(each.masks for each in loaded):
         return None, None
-    shape = loaded[0].pixels.shape[:2]
+    shape = loaded[0].pixels.shape[:-1]
     masks = np.full((len(loaded), *shape), -1, dtype=np.int8)
     boxes = np.empty(len(loaded), dtype=object)
     for row, (each, label) in enumerate(zip(loaded, labels, strict=True)):
         known = each.masks or ([np.zeros(shape, np.int8)] if is_absence(label) else [])
         if known:
             masks[row] = np.max(known, axis=0)
-            boxes[row] = np.concatenate([boxes_from_mask(mask) for mask in known])
+            boxes[row] = np.concatenate([boxes_from_mask(_middle(mask, depth)) for mask in known])
     return masks, boxes
 
 

@@ -49,11 +49,15 @@ def hand_made_features(images: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     images : ndarray, shape (n, height, width, channels), values in [0, 1]
+        Of a stack, (n, depth, height, width, channels), the largest value of each feature in any
+        slice counts.
 
     Returns
     -------
     ndarray of float64, shape (n, 32 * channels)
     """
+    if images.ndim == 5:
+        return np.stack([hand_made_features(stack).max(axis=0) for stack in images])
     return np.hstack([intensity_features(images), texture_features(images)])
 
 

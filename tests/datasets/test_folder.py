@@ -225,6 +225,44 @@ def test_a_circle_in_mm_stays_a_circle_and_its_mask_and_box_follow(tmp_path):
     assert train.table["row_spacing_mm"][0] == pytest.approx(96 / 64)
 
 
+def _write_volumes(folder, depths, labels="ab"):
+    """Volumes whose every slice has its number as its grey value, and a mask around that."""
+    rows = []
+    for index, depth in enumerate(depths):
+        volume = np.zeros((20, 20, depth), np.uint8)
+        volume[5:15, 5:15] = 10 * np.arange(1, depth + 1)
+        volume[0, index % 20] = 200 + index  # all volumes are different
+        mask = (volume > 0) & (volume < 200) & (np.arange(depth) % 2 == 0)
+        for name, voxels in ((f"{index}.nii", volume), (f"m{index}.nii", mask)):
+            path = folder / name
+            nibabel.Nifti1Image(voxels.astype(np.uint8), np.eye(4)).to_filename(path)
+        row = {"image": f"{index}.nii", "label": labels[index % 2], "mask": f"m{index}.nii"}
+        rows.append(row | {"subject": f"p{index}"})
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    return folder / "labels.csv"
+
+
+def test_volumes_become_stacks_of_evenly_spaced_slices_with_their_masks(tmp_path):
+    path = _write_volumes(tmp_path, [5, 5, 15] * 8)
+    images = datasets.read_folder(path, image_size=20, depth=5)
+    assert images.all.images.shape == (24, 5, 20, 20, 1)
+    greys = np.rint(images.all.images[:, :, 10, 10, 0] * 255 / 10).astype(int) - 1
+    assert greys[0].tolist() == [0, 1, 2, 3, 4]
+    assert greys[2].tolist() == [1, 4, 7, 10, 13]  # the middles of five equal parts of 15
+    assert np.array_equal(images.all.masks[:, :, 10, 10], greys % 2 == 0)
+    assert [len(boxes) for boxes in images.all.boxes[:3]] == [1, 1, 0]  # of the middle slice
+    [(_, stack)] = load_images([tmp_path / "2.nii"], image_size=20, n_channels=1, depth=5)
+    assert np.array_equal(stack, images.all.images[2])
+    _fails(path, "2 slices or more", error=UsageError, depth=1)
+    _write_volumes(tmp_path, [5, 5, 4, 5] * 5)
+    _fails(path, "5 that are not", "2.nii: expected 5 slices, found 4", depth=5)
+
+
+def test_a_set_of_single_images_has_no_depth():
+    with pytest.raises(UsageError, match="depth: expected volumes, found breastmnist"):
+        datasets.load("breastmnist", depth=4)
+
+
 def test_nobody_looked_is_not_nothing_there(make, tmp_path):
     """A mask, an empty mask, no mask of a healthy image, and no mask of an ill one."""
     inside = np.zeros((40, 50), np.uint8)
