@@ -106,7 +106,7 @@ plotting.show(fig, alt="A FLAIR slice with an outlined tumour; the same slice cu
 # %%
 def patch_means(images):
     """(n, 64, 64, 3) becomes (n, 64 patches, 3)."""
-    cut = images.reshape(-1, 8, 8, 8, 8, 3)  # image, row, row inside, column, column inside, contrast
+    cut = images.reshape(-1, 8, 8, 8, 8, 3)  # 8 rows of patches, 8 pixels high, ...
     return cut.mean(axis=(2, 4)).reshape(-1, 64, 3)
 
 
@@ -141,7 +141,7 @@ tokens.shape
 
 # %%
 def softmax(scores):
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))  # the largest becomes 1: no overflow
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))  # at most 1
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
@@ -158,7 +158,7 @@ def attention_map(q, k):
 own = tokens[example]
 own = 5 * own / np.linalg.norm(own, axis=-1, keepdims=True)
 A = attention_map(own, own)
-print("map", A.shape, " sums of its rows:", A.sum(axis=-1).min().round(6), "to", A.sum(axis=-1).max().round(6))
+print("map", A.shape, " rows add up to 1:", np.allclose(A.sum(axis=-1), 1))
 
 # %% [markdown]
 # > **Predict** The patch that asks moves over the slice. Where will the weights be large when it lies in the background? In
@@ -243,7 +243,7 @@ check.exercise("10.1", masked_weights)
 rng = np.random.default_rng(seed)
 print("   d  spread of scores  largest weight: not divided  divided")
 for d in (4, 16, 64, 256):
-    q, k = rng.normal(size=(200, 1, d)), rng.normal(size=(200, 64, d))
+    q, k = rng.normal(size=(100, 1, d)), rng.normal(size=(100, 64, d))
     scores = (q @ k.swapaxes(1, 2))[:, 0]
     raw, divided = (softmax(each).max(axis=1).mean() for each in (scores, scores / np.sqrt(d)))
     print(f"{d:4d}  {scores.std():16.1f}  {raw:27.2f}  {divided:7.2f}")
@@ -271,10 +271,11 @@ def project(x, dense):
 # %%
 def attend(x, layer, tamper=lambda A: A):
     """What a MultiHeadAttention layer makes of tokens x, (n, t, w)."""
-    q, k, v = (project(x, each) for each in (layer.query_dense, layer.key_dense, layer.value_dense))
+    q, k = project(x, layer.query_dense), project(x, layer.key_dense)
     A = tamper(attention_map(q, k))  # (n, h, t, t); left alone here, changed further down
+    answers = A @ project(x, layer.value_dense)
     kernel, bias = layer.output_dense.get_weights()  # (h, d, w) and (w,)
-    return np.einsum("nhtd,hdw->ntw", A @ v, kernel) + bias
+    return np.einsum("nhtd,hdw->ntw", answers, kernel) + bias
 
 
 # %% [markdown]
@@ -292,7 +293,7 @@ print("equal to 1e-5:", np.abs(by_keras - attend(x, layer)).max() < 1e-5)
 #
 # Look at the equation again: nowhere does it say *where* a token lies. Now shuffle the tokens.
 #
-# > **Predict** What happens to the answers?
+# > **Predict** Do the answers stay the same, come out in the new order, or change altogether?
 
 # %% tags=["nbval-check-output"]
 order = rng.permutation(64)
@@ -318,7 +319,7 @@ plotting.show(fig, alt="A slice, the same slice with its 64 patches in random or
 
 # %%
 def sides(split):
-    """Tokens of slices with a tumour and of their mirror images; True: on the right of the picture."""
+    """Tokens of slices with a tumour, then of their mirror images; True: on the right."""
     masks = split.masks > 0
     column = (masks.sum(axis=1) * np.arange(64)).sum(axis=1) / masks.sum(axis=(1, 2)).clip(1)
     clear = masks.any(axis=(1, 2)) & (np.abs(column - 31.5) > 3)  # not in the middle
@@ -461,7 +462,7 @@ network = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(pooled))
 print(f"{sum(w.numpy().size for w in network.trainable_weights):,} weights to learn")
 
 # %% [markdown]
-# (Elsewhere in the course: `medlib.models.build("vit", ...)`.) The figure shows it from left to right.
+# (Elsewhere in the course: `medlib.models.build("vit", ...)`.) "Ask" is attention, "think" are the two dense layers:
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(8, 2.5))
@@ -475,10 +476,11 @@ for k, (name, size, colour) in enumerate(boxes):
     if k:
         ax.annotate("", (k, 0.5), (k - 0.26, 0.5), arrowprops={"arrowstyle": "->"})
     if name in ("ask", "think"):
-        ax.annotate("", (k + 0.86, 0.62), (k - 0.12, 0.62), arrowprops={"arrowstyle": "->", "connectionstyle": "arc3,rad=-0.9"})
-        ax.text(k + 0.37, 1.3, "+", ha="center", va="center", fontsize=13)
+        ax.plot([k - 0.13, k - 0.13, k + 0.87], [0.5, 1.2, 1.2], color="black", lw=1)
+        ax.annotate("", (k + 0.87, 0.5), (k + 0.87, 1.215), arrowprops={"arrowstyle": "->", "shrinkA": 0})
+        ax.text(k + 0.8, 1.27, "+", ha="center", fontsize=13)
 for k in (3, 5):
-    ax.text(k + 0.87, 1.62, f"block {(k - 1) // 2}", ha="center")
+    ax.text(k + 0.87, 1.6, f"block {(k - 1) // 2}", ha="center")
 ax.set(xlim=(-0.1, len(boxes)), ylim=(-0.65, 1.8))
 ax.set_axis_off()
 plotting.show(fig, alt="Diagram from left to right: image, stem, places, then two blocks of asking and thinking, each added to what was "
@@ -514,21 +516,23 @@ ledger.say(
 # %% [markdown]
 # ## What does it look at?
 #
-# Our own `attend` can take the place of Keras's layers, so we can run the network by hand and look inside. From here on we use
-# *validation* slices: the test is over.
+# Our own `attend` can take the place of Keras's layers, so we can run the network by hand and look inside. The test is over;
+# from here on we use half of the *validation* slices.
 
 # %%
 def of_kind(kind):
     return [layer for layer in network.layers if isinstance(layer, kind)]
 
 
-tokens_in = keras.Model(inputs, first_tokens).predict(validation.images, verbose=0)
-norms, attention, dense = map(of_kind, (layers.LayerNormalization, layers.MultiHeadAttention, layers.Dense))
+norms, dense = of_kind(layers.LayerNormalization), of_kind(layers.Dense)
+attention = of_kind(layers.MultiHeadAttention)
+look = validation.take(np.arange(0, len(validation), 2))
+tokens_in = keras.Model(inputs, first_tokens).predict(look.images, verbose=0)
 
 
 # %%
 def by_hand(tamper):
-    """Probabilities of validation slices; tamper(A, b) may change A, (n, heads, 64, 64), of block b."""
+    """Probabilities; tamper(A, b) may change the maps A, (n, h, t, t), of block b."""
     x = tokens_in
     for b in range(2):
         x = x + attend(norms[2 * b](x).numpy(), attention[b], lambda A, b=b: tamper(A, b))
@@ -547,45 +551,56 @@ def keep(A, b):
 
 
 as_it_is = by_hand(keep)
-by_keras = network.predict(validation.images, verbose=0).ravel()
+by_keras = network.predict(look.images, verbose=0).ravel()
 print("equal to 1e-5:", np.abs(as_it_is - by_keras).max() < 1e-5)
 
 # %% [markdown]
-# Two blocks with four heads each make eight maps for every slice. We take the mean over the 64 patches that ask. Which head gives
-# most of its weight to the tumour? (A patch counts if a quarter of it or more is tumour.)
+# Two blocks with four heads each make eight maps for every slice; we take the mean over the 64 tokens that ask. Which head gives most of its
+# weight to the tumour? Mind that a token of the stem sees more than its patch: three convolutions of 3 x 3 with stride 2 see 15 x 15 pixels
+# ([lesson 06](06_convolution.ipynb)), from the patch's corner 7 pixels further right and down. A token counts as "on the tumour" if a quarter of what it
+# sees is tumour.
 
 # %%
-covered = (validation.masks > 0).reshape(-1, 8, 8, 8, 8).mean(axis=(2, 4)).reshape(-1, 64) >= 0.25
+padded = np.pad(look.masks > 0, ((0, 0), (0, 7), (0, 7)))
+seen = np.lib.stride_tricks.sliding_window_view(padded, (15, 15), axis=(1, 2))
+covered = seen[:, ::8, ::8].mean(axis=(3, 4)).reshape(-1, 64) >= 0.25
+
+# %%
 shows = covered.any(axis=1)  # slices with a tumour
 asked = {(b, h): maps[b][:, h].mean(axis=1) for b in range(2) for h in range(4)}
-points = {head: (weights * covered)[shows].sum(axis=1).mean() for head, weights in asked.items()}
+points = {head: (a * covered)[shows].sum(axis=1).mean() for head, a in asked.items()}
 best = max(points, key=points.get)
 
 # %% tags=["plumbing"]
 sure = np.flatnonzero(shows & (as_it_is > 0.5))
-area = (validation.masks[sure] > 0).sum(axis=(1, 2))
+area = (look.masks[sure] > 0).sum(axis=(1, 2))
 chosen = sure[np.argsort(area)[[-2, len(sure) // 2, len(sure) // 4]]]
 fig, axes = plt.subplots(2, 3, figsize=(7, 5.2))
 for (top, bottom), row in zip(axes.T, chosen, strict=True):
-    top.imshow(validation.images[row, ..., -1], **WINDOW)
-    shades = overlay(bottom, validation.images[row], asked[best][row], most=0.3)
+    top.imshow(look.images[row, ..., -1], **WINDOW)
+    shades = overlay(bottom, look.images[row], asked[best][row], most=0.3)
+    top_token = asked[best][row].argmax()
+    corner = EDGES[top_token % 8], EDGES[top_token // 8]
+    bottom.add_patch(plt.Rectangle(corner, 15, 15, fill=False, ec=plotting.GREEN, lw=2))
+    bottom.set(xlim=(-0.5, 63.5), ylim=(63.5, -0.5))
     for ax in (top, bottom):
-        plotting.outline(ax, validation.masks[row], colour=plotting.SKY)
+        plotting.outline(ax, look.masks[row], colour=plotting.SKY)
         ax.set_axis_off()
-fig.colorbar(shades, ax=axes[1], label="weight", shrink=0.9)
-fig.supxlabel("FLAIR, window 0.25 (black) to 0.7 (white); blue: outline of the tumour", fontsize=10, color=plotting.GREY)
+fig.colorbar(shades, ax=axes, label="weight", shrink=0.5)
+fig.supxlabel("FLAIR, window 0.25 (black) to 0.7 (white); blue: outline of the tumour\ngreen: what the token with the largest weight sees", fontsize=10, color=plotting.GREY)
 plotting.show(fig, alt="Three validation slices with outlined tumours; below, the attention of one head laid over them. Its weight is on "
               "patches at the tumours.")
 
 # %% tags=["plumbing"]
 alike = covered[shows].mean()
 ledger.say(
-    "This is head {h} of block {b}. Over all validation slices with a tumour, **{share:.0%}** of its weight lies on the tumour, which covers only "
-    "{cover:.0%} of the patches.", h=best[1] + 1, b=best[0] + 1, share=points[best], cover=alike,
+    "This is head {h} of block {b}. Over all of these slices with a tumour, **{share:.0%}** of its weight lies on the tumour, which only "
+    "{cover:.0%} of the tokens see.", h=best[1] + 1, b=best[0] + 1, share=points[best], cover=alike,
 )
 
 # %% [markdown]
-# It learnt only from "tumour" or "no tumour", and yet finds the place. It is tempting to print such a map next to the answer, as its reason. (The
+# Drawn over its patch, the weight may lie *beside* the tumour: the green frame shows what that token really sees. The network learnt only from "tumour" and "no
+# tumour", and yet this head finds the place. It is tempting to print such a map next to the answer, as its reason. (The
 # slider shows single patches that ask, in any head.)
 
 # %% tags=["plumbing"]
@@ -595,8 +610,8 @@ import ipywidgets
 def one_row(patch=27, head=1):
     b, h = divmod(head - 1, 4)
     fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
-    draw_patches(left, validation.images[chosen[0]], patch)
-    overlay(right, validation.images[chosen[0]], maps[b][chosen[0], h, patch], most=0.5)
+    draw_patches(left, look.images[chosen[0]], patch)
+    overlay(right, look.images[chosen[0]], maps[b][chosen[0], h, patch], most=0.5)
     plotting.show(fig, alt="A patch that asks, and the weights of its row in one head.")
 
 
@@ -640,11 +655,12 @@ plotting.show(fig, alt="Eight heads: how much of their weight lies on the tumour
 
 # %% tags=["plumbing"]
 auc = statistics.area_under_curve
-pointing = [head for head in points if points[head] > 0.1]
+pointing = [head for head in points if points[head] > 0.2]
 idle, busy = min(pointing, key=moved.get), max(pointing, key=moved.get)
-before, without = (auc(validation.labels == 1, p) for p in (as_it_is, by_hand(blind(idle))))
+ledger.record("10/change_by_idle_head", moved[idle], parameters, limits=(0, 1))
+before, without = (auc(look.labels == 1, p) for p in (as_it_is, by_hand(blind(idle))))
 ledger.say(
-    "The dotted line is what a head would reach by looking everywhere alike. Look at the heads right of 0.1. Head {a} of block {b} puts {share:.0%} of its weight on "
+    "The dotted line is what a head would reach by looking everywhere alike. Look at the heads right of 0.2. Head {a} of block {b} puts {share:.0%} of its weight on "
     "the tumour; blind, it moves the probabilities by {small:.3f} on average, and the AUC goes from {before:.3f} to {after:.3f}. Head {c} of block {d}, with "
     "{other:.0%}, moves them by {large:.3f}.",
     a=idle[1] + 1, b=idle[0] + 1, share=points[idle], small=moved[idle], before=before, after=without,
@@ -669,7 +685,7 @@ def of_another(A, b):
 
 
 def auc_with(tamper):
-    return auc(validation.labels == 1, by_hand(tamper))
+    return auc(look.labels == 1, by_hand(tamper))
 
 
 blind_auc, another_auc = auc_with(all_blind), auc_with(of_another)
@@ -677,7 +693,7 @@ blind_auc, another_auc = auc_with(all_blind), auc_with(of_another)
 # %% tags=["plumbing"]
 ledger.record("10/auc_lost_when_blind", before - blind_auc, parameters, limits=(-1, 1), chance=0)
 ledger.say(
-    "Validation AUC: {before:.2f} as it is, **{blind:.2f}** with all heads blind, **{another:.2f}** with the maps of another patient.",
+    "AUC on these slices: {before:.2f} as it is, **{blind:.2f}** with all heads blind, **{another:.2f}** with the maps of another patient.",
     before=before, blind=blind_auc, another=another_auc,
 )
 
