@@ -47,7 +47,7 @@ train, validation, test = data.train, data.validation, new_patients(seed=20310)
 WINDOW = {"cmap": "gray", "vmin": 0.25, "vmax": 0.7}
 
 # %% tags=["plumbing"]
-example = 137  # a training slice with a tumour
+example = 749  # a training slice with a tumour
 image, tumour = train.images[example], train.masks[example] > 0
 EDGES = np.arange(-0.5, 64, 8)  # of the 8 x 8 patches
 
@@ -111,12 +111,13 @@ def patch_means(images):
 
 
 # %% [markdown]
-# We standardise them ([lesson 04](04_grey_values_and_leaks.ipynb)): over all training patches, each contrast gets mean 0
-# and standard deviation 1.
+# We standardise them ([lesson 04](04_grey_values_and_leaks.ipynb)): over all training patches that show brain, each contrast gets
+# mean 0 and standard deviation 1.
 
 # %% tags=["nbval-check-output"]
 means = patch_means(train.images)
-middle, spread = means.mean(axis=(0, 1)), means.std(axis=(0, 1))
+brain = means[means.max(axis=-1) > 0.1]
+middle, spread = brain.mean(axis=0), brain.std(axis=0)
 tokens = (means - middle) / spread
 tokens.shape
 
@@ -151,12 +152,12 @@ def attention_map(q, k):
 
 
 # %% [markdown]
-# Nothing is learnt yet. Let query and key both be the patch itself, stretched to length 5. Then the dot product is
-# largest for patches whose three means stand in the same proportion: each patch looks for its like.
+# Nothing is learnt yet. Let query and key both be the patch itself, stretched to length 8. Then the dot product is
+# largest for patches that differ from the average patch in the same direction: each patch looks for its like.
 
 # %% tags=["nbval-check-output"]
 own = tokens[example]
-own = 5 * own / np.linalg.norm(own, axis=-1, keepdims=True)
+own = 8 * own / np.linalg.norm(own, axis=-1, keepdims=True)
 A = attention_map(own, own)
 print("map", A.shape, " rows add up to 1:", np.allclose(A.sum(axis=-1), 1))
 
@@ -182,7 +183,7 @@ def asking():
     for query in path:
         left.clear(), right.clear()
         draw_patches(left, image, query)
-        shades = overlay(right, image, A[query], most=0.1)
+        shades = overlay(right, image, A[query], most=0.2)
         left.set_title("the patch that asks", fontsize=11)
         right.set_title("what it attends to", fontsize=11)
         bar = bar or fig.colorbar(shades, ax=right, shrink=0.8, label="weight")
@@ -192,15 +193,13 @@ def asking():
 plotting.show_animation(
     asking(), milliseconds=500,
     alt="A framed patch moves over a slice. Beside it the weights of its row: in the background it attends to the background, in "
-        "the tumour to the tumour and to other bright patches, in healthy tissue to similar tissue on both sides.",
+        "the tumour to the tumour, in healthy tissue to similar tissue on both sides.",
 )
 
 # %% [markdown]
 # A patch of background attends to the background, a patch of tissue to tissue like it, on *both* sides of the head: one
-# step reaches across the whole image. The patch in the tumour (first picture) attends to the tumour. That reach has a
+# step reaches across the whole image. The patch in the tumour (first picture) attends to the tumour. The reach has a
 # price: $A$ has a number for every pair of patches.
-#
-# > **Predict** How many times more numbers has $A$ if patches have 4 x 4 pixels instead of 8 x 8?
 
 # %% tags=["nbval-check-output"]
 for side in (16, 8, 4, 2):
