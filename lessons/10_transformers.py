@@ -96,7 +96,7 @@ plotting.show(fig, alt="A FLAIR slice with an outlined tumour; the same slice cu
 #
 # The images are `simbrain`'s simulated slices ([lesson 02](02_mr_simulation.ipynb)) in three contrasts, T1, T2 and
 # FLAIR. Half of the virtual patients have a tumour. The lesson draws its own test patients; nothing looks at them
-# before the test.
+# before the test. In the code, `train`, `validation` and `test` are these three groups, and `example` is the row of the slice above in `train.images`.
 #
 # ## Tokens
 #
@@ -198,8 +198,8 @@ plotting.show_animation(
 
 # %% [markdown]
 # A patch of background attends to the background, a patch of tissue to tissue like it, on *both* sides of the head: one
-# step reaches across the whole image. The patch in the tumour (first picture) attends to the tumour. The reach has a
-# price: $A$ has a number for every pair of patches.
+# step reaches across the whole image. The patch in the tumour (first picture) attends to the tumour. (We
+# chose a slice whose tumour is unlike everything else.) The reach has a price: $A$ has a number for every pair of patches.
 
 # %% tags=["nbval-check-output"]
 for side in (16, 8, 4, 2):
@@ -296,8 +296,8 @@ print("equal to 1e-5:", np.abs(by_keras - attend(x, layer)).max() < 1e-5)
 
 # %% tags=["nbval-check-output"]
 order = rng.permutation(64)
-shuffled = attend(x[:, order], layer)
-print("answers shuffled alike:", np.abs(shuffled - attend(x, layer)[:, order]).max() < 1e-5)
+of_shuffled, of_ordered = attend(x[:, order], layer), attend(x, layer)
+print("in the new order:", np.abs(of_shuffled - of_ordered[:, order]).max() < 1e-5)
 
 # %% tags=["plumbing"]
 cut = image.reshape(8, 8, 8, 8, 3).swapaxes(1, 2).reshape(64, 8, 8, 3)
@@ -684,7 +684,7 @@ def of_another(A, b):
 
 
 def auc_with(tamper):
-    return auc(look.labels == 1, by_hand(tamper))
+    return statistics.area_under_curve(look.labels == 1, by_hand(tamper))
 
 
 blind_auc, another_auc = auc_with(all_blind), auc_with(of_another)
@@ -733,7 +733,7 @@ check.exercise("10.3", shuffled)
 #   05](05_classical_baseline.ipynb);
 # - 300, 1,000 or all 2,040 images of the training and validation patients, always whole patients; ten trainings each, the same patients for all models;
 # - about 500 steps of 32 images for every network at every size: twice those above, with more random changes of the images;
-# - learning rates found on validation patients; this lesson's test patients.
+# - learning rates found beforehand on validation patients (for each Transformer three or four were tried); this lesson's test patients.
 #
 # > **Predict** Draw four curves, AUC against the number of training images. Does the Transformer with a stem meet the CNN?
 
