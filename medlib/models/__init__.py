@@ -7,6 +7,7 @@ from medlib.errors import UsageError
 _BUILDERS = {
     "cnn": "build_cnn",
     "resnet": "build_resnet",
+    "rnn": "build_rnn",
     "vit": "build_vit",
     "vit_patches": "build_vit_patches",
 }
@@ -21,7 +22,7 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     name : str
         One of :data:`NAMES`: up to an underscore, the file of its family in ``medlib/models/``.
     image_shape : tuple of int
-        (height, width, channels).
+        (height, width, channels), or (depth, height, width, channels).
     task : medlib.tasks.Classification, or another task
         Its ``head`` makes the last layer.
     seed : int
