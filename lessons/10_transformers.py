@@ -278,8 +278,7 @@ def attend(x, layer, tamper=lambda A: A):
 
 
 # %% [markdown]
-# (`einsum` multiplies and adds up over the letters that the result does not have.) The layer of Keras has random weights, and we
-# give random tokens to both:
+# (`einsum` multiplies and adds up over the letters that the result does not have.) Keras's layer has random weights; both get random tokens:
 
 # %% tags=["nbval-check-output"]
 layer = keras.layers.MultiHeadAttention(num_heads=4, key_dim=12, bias_initializer="random_normal")
@@ -553,7 +552,7 @@ print("equal to 1e-5:", np.abs(as_it_is - by_keras).max() < 1e-5)
 
 # %% [markdown]
 # Two blocks with four heads each make eight maps for every slice; we take the mean over the 64 tokens that ask. Which head gives most of its
-# weight to the tumour? Mind that a token of the stem sees more than its patch: three convolutions of 3 x 3 with stride 2 see 15 x 15 pixels
+# weight to the tumour? A token of the stem sees more than its patch: three convolutions of 3 x 3 with stride 2 see 15 x 15 pixels
 # ([lesson 06](06_convolution.ipynb)), from the patch's corner 7 pixels further right and down. A token counts as "on the tumour" if a quarter of what it
 # sees is tumour.
 
@@ -666,8 +665,8 @@ ledger.say(
 
 # %% [markdown]
 # So a map that points at the tumour may belong to a head that the answer hardly uses. The map cannot tell you; the experiment can. And weights say only *from where*
-# values are fetched, not what is in them: after a stem and a block, a token holds news from far outside its patch. Researchers argue about
-# this: [Jain and Wallace 2019](https://arxiv.org/abs/1902.10186) say that attention is no explanation, [Wiegreffe and Pinter
+# values are fetched, not what is in them: after a stem and a block, a token holds news from far outside its patch. Researchers
+# disagree: [Jain and Wallace 2019](https://arxiv.org/abs/1902.10186) say that attention is no explanation, [Wiegreffe and Pinter
 # 2019](https://aclanthology.org/D19-1002) that it depends on what one calls one. Lesson 20 compares other ways to explain.
 #
 # Do the maps matter at all? Make *all* heads blind, or give every slice the maps of another patient's slice.
@@ -730,7 +729,7 @@ check.exercise("10.3", shuffled)
 # - the Transformer with a stem, one with plain patches, the CNN of [lesson 08](08_first_cnn.ipynb), the hand-made features of [lesson
 #   05](05_classical_baseline.ipynb);
 # - 300, 1,000 or all 2,040 images of the training and validation patients, always whole patients; ten trainings each, the same patients for all models;
-# - about 500 steps of 32 images for every network at every size: twice those above, with more random changes of the images;
+# - about 500 steps of 32 images for every network at every size, twice those above, and more random changes of the images;
 # - learning rates found beforehand on validation patients (three or four were tried for each Transformer); this lesson's test patients.
 #
 # > **Predict** Draw four curves, AUC against the number of training images. Does the Transformer with a stem meet the CNN?
@@ -773,7 +772,7 @@ if study:
 
 # %% [markdown]
 # Lines are means of ten trainings, circles single ones (moved a little sideways), pale bands 95 % intervals for the mean, over trainings *and* test
-# patients ([lesson 05](05_classical_baseline.ipynb)). The star, this lesson's training, had half the steps and fewer images. Here is
+# patients ([lesson 05](05_classical_baseline.ipynb)). The star had half the steps and fewer images. Here is
 # the Transformer with a stem minus each other model, on the same patients, with 95 % intervals:
 
 # %% tags=["plumbing"]
@@ -801,14 +800,14 @@ if study:
 # %% [markdown]
 # Green intervals exclude zero.
 #
-# - **Against the CNN**: with 1,000 and with 2,040 images the Transformer is behind, by about two hundredths. With 300 no difference is shown: single trainings scatter widely, and one
+# - **Against the CNN**: with 1,000 and with 2,040 images the Transformer is behind, by about two hundredths. With 300 no difference is shown: single trainings scatter, and one
 #   learnt nothing.
 # - **Against hand-made features**: ahead with 1,000 and 2,040 images; with 300 no difference is shown.
-# - **Against plain patches**: far ahead at every size. Three convolutions in front decide whether this Transformer learns at all.
+# - **Against plain patches**: far ahead at every size. In 500 steps, only the one with three convolutions in front learns.
 #
-# Plain patches stay near guessing at every size. They need more images than these, or more steps than 500; the study cannot say which. And our first
-# question? At none of the three sizes is this Transformer shown to be as good as the CNN, or better. That holds for small networks, short trainings and a
-# simulation. It says little about large Transformers trained on millions of images, which lesson 24 takes up.
+# Plain patches stay near guessing at every size. They need more images, or more steps, or another recipe; the study cannot say which. And our first
+# question? With 1,000 and 2,040 images this Transformer is not as good as the CNN; with 300 the study cannot tell. That holds for small networks, short
+# trainings and a simulation, not for large Transformers trained on millions of images (lesson 24).
 
 # %% [markdown]
 # **In this lesson we**
