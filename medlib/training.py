@@ -17,7 +17,7 @@ from medlib.errors import UsageError
 # strength of the changes, steps, and the last averaged weights against those of a chosen epoch;
 # `benchmarks/recipe.py` compares networks and settings again. Not so the rate of the recurrent
 # network: it is that of the plain one, whose encoder it has.
-LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3, "rnn": 4e-3}
+LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3, "rnn": 4e-3, "vit": 8e-3, "vit_patches": 1e-3}
 AUGMENTATION = {
     "flip": True,
     "shift": 0.05,
