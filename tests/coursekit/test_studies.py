@@ -265,6 +265,8 @@ def start_study(plan, log, scheduler=None, **options):
     """Run the study in a process of its own, with a process group of its own."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import signal\n"  # a test run in the background of a shell ignores Ctrl-C, and hands that on
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "import cloudpickle, test_studies\n"
         "cloudpickle.register_pickle_by_value(test_studies)\n"
