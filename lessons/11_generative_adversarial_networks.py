@@ -329,7 +329,7 @@ data = datasets.load("simbrain")
 task = tasks.Classification(data.class_names)
 train, validation = small(data.train), small(data.validation)
 del data  # the large slices
-test = small(new_patients(seed=20311, n_subjects=200))
+test = small(new_patients(seed=20321, n_subjects=200))
 print("training", train.images.shape, "validation", validation.images.shape, "test", test.images.shape)
 
 # %% tags=["plumbing"]

@@ -44,6 +44,7 @@ def train_and_test(config: dict) -> dict:
         generator = np.random.default_rng(for_subjects)
         rows = choose_images(train.subjects, train.labels, config["n_train"], generator)
         train = train.take(rows)
+    training.import_keras().backend.clear_session()  # the graphs of the record before
     task = tasks.Classification(class_names)
     seen = train
     if config["model"] in ("real+gaussian", "real+generated"):
