@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from medlib.errors import UsageError
 
 DATA = tuple(datasets.names())
 WITH_TEST = tuple(name for name in DATA if name != "simbrain")  # that draw no new patients
-MODELS = ("classical", *models.NAMES)
+REGULARISATION = {"classical": 0.1, "gan": 0.01, "gan_untrained": 0.01}  # see studies/tuning.toml
+MODELS = (*REGULARISATION, *models.NAMES)
 WARM_UP = 128  # images
+GAN_STEPS, GAN_BATCH, GAN_PIXELS = 1000, 16, 32
 
 
 def train_and_test(config: dict) -> dict:
@@ -24,7 +27,8 @@ def train_and_test(config: dict) -> dict:
         ``data``, ``test_seed`` (of simbrain's new patients), ``model``, ``n_train`` (images, or
         "all"), ``seed``, and for networks ``steps`` and ``batch_size``; None: the recipe's own.
         Models with one seed are trained on the same subjects, and a larger ``n_train`` adds
-        subjects to those of a smaller one.
+        subjects to those of a smaller one. "gan": a logistic regression on what the discriminator
+        of a GAN computes; the GAN has seen all training images, but no label of them.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def train_and_test(config: dict) -> dict:
     return measure(config, train, test, class_names)
 
 
-def measure(config: dict, train, test, class_names, *, learning_rate: float | None = None) -> dict:
+def measure(config: dict, train, test, class_names, *, tuned: float | None = None) -> dict:
     """Train on some subjects of ``train`` and score ``test``, as :func:`train_and_test`.
 
     Parameters
@@ -50,21 +54,23 @@ def measure(config: dict, train, test, class_names, *, learning_rate: float | No
     config : dict
     train, test : Split
     class_names : tuple of str
-    learning_rate : float, optional
-        Instead of the recipe's.
+    tuned : float, optional
+        Learning rate of a network, or inverse penalty of a logistic regression, instead of the
+        recipe's.
     """
     if len(class_names) != 2:
         raise UsageError(config["data"], expected="two classes", found=f"{len(class_names)}")
     for_subjects, for_network = np.random.SeedSequence(config["seed"]).spawn(2)
+    everything = train
     if config["n_train"] != "all":
         generator = np.random.default_rng(for_subjects)
         n_images = config["n_train"]
         train = train.take(choose_images(train.subjects, train.labels, n_images, generator))
     seed = int(for_network.generate_state(1)[0])
-    if config["model"] == "classical":
-        predict, facts = _fit_classical(train)
+    if config["model"] in REGULARISATION:
+        predict, facts = _fit_features(config["model"], train, everything, seed, tuned)
     else:
-        rate = {} if learning_rate is None else {"learning_rate": learning_rate}
+        rate = {} if tuned is None else {"learning_rate": tuned}
         predict, facts = _fit_network(config, train, class_names, seed=seed, **rate)
     predict(test.images[:WARM_UP])  # what the first call of a function costs is not counted
     start = time.perf_counter()
@@ -115,12 +121,63 @@ def choose_images(
     return np.flatnonzero(np.isin(subject_of, queue[:n_subjects]))
 
 
-def _fit_classical(train) -> tuple[Callable, dict]:
-    from medlib.models.classical import build_classical
+def _fit_features(name, train, everything, seed: int, tuned) -> tuple[Callable, dict]:
+    """Return what gives images the log-odds of class 1; the steps and weights behind it."""
+    from medlib.models.classical import build_classifier, hand_made_features
 
-    model = build_classical().fit(train.images, train.labels)
-    n_weights = model[-1].coef_.size + 1
-    return model.decision_function, {"steps": None, "n_weights": n_weights}
+    describe, steps, n_weights = hand_made_features, None, 1
+    if name != "classical":
+        steps = GAN_STEPS if name == "gan" else None
+        describe, n_weights = _discriminator(everything, steps, seed)
+    model = build_classifier()
+    model.set_params(logisticregression__C=tuned or REGULARISATION[name])
+    model.fit(describe(train.images), train.labels)
+    n_weights += model[-1].coef_.size
+    facts = {"steps": steps, "n_weights": n_weights}
+    return lambda images: model.decision_function(describe(images)), facts
+
+
+def _discriminator(everything, steps: int | None, seed: int) -> tuple[Callable, int]:
+    """Let a GAN play on images without their labels; return features, and their weights.
+
+    The features are the largest value and the mean of each map of each convolution, as in Radford,
+    Metz and Chintala, Unsupervised Representation Learning with Deep Convolutional Generative
+    Adversarial Networks, ICLR 2016, section 5.1, but for the mean and the grid.
+    """
+    from medlib import tasks, training
+    from medlib.models.gan import Gan
+
+    keras = training.import_keras()
+    keras.backend.clear_session()
+    training.set_seed(seed)
+    images = _grey(everything.images)
+    task = tasks.Classification(("one", "other"))  # all images are of the first class
+    gan = Gan(images.shape[1:], task, seed=seed, steps=steps, classify=0.0)
+    if steps:
+        split = everything.take(np.repeat(np.arange(len(everything)), everything.images.shape[-1]))
+        labels = np.zeros(len(images), np.int64)
+        split = replace(split, images=images, labels=labels, masks=None, boxes=None)
+        epochs = round(steps / (len(images) // GAN_BATCH))
+        training.fit(gan, split, task=task, epochs=epochs, seed=seed, batch_size=GAN_BATCH)
+    maps = [each.output for each in gan.features.layers if isinstance(each, keras.layers.LeakyReLU)]
+    pools = keras.layers.GlobalMaxPooling2D(), keras.layers.GlobalAveragePooling2D()
+    features = [pool(each) for pool in pools for each in maps]
+    network = keras.Model(gan.features.inputs, keras.layers.Concatenate()(features))
+
+    def describe(given):
+        return network.predict(_grey(given), verbose=0).reshape(len(given), -1)
+
+    return describe, network.count_params()
+
+
+def _grey(images: np.ndarray) -> np.ndarray:
+    """Take each channel for an image, and means of 2 by 2 pixels until it suits a small GAN."""
+    n, height, width, channels = images.shape
+    images = np.moveaxis(images, -1, 1).reshape(n * channels, height, width, 1)
+    while height > GAN_PIXELS:
+        height, width = height // 2, width // 2
+        images = images.reshape(-1, height, 2, width, 2, 1).mean(axis=(2, 4))
+    return images
 
 
 def _fit_network(config, train, class_names, *, seed: int, **settings) -> tuple[Callable, dict]:
