@@ -146,8 +146,7 @@ def draw_step(above, below, t, now):
     ink = "black" if t <= now else "0.8"
     above.clear(), below.clear()
     above.imshow(example[t - 1, ..., -1], vmin=WINDOW[0], vmax=WINDOW[1], alpha=1 if t <= now else 0.25)
-    above.set_title(f"$x_{t}$", color=ink, fontsize=11)
-    above.set_axis_off()
+    above.set_title(f"$x_{t}$", color=ink, fontsize=11), above.set_axis_off()
     below.imshow(states[t][:, None] if t <= now else np.full((6, 1), np.nan), cmap="PuOr_r", vmin=-0.5, vmax=0.5, extent=(0.2, 0.8, 0, 1), aspect="auto")
     below.add_patch(plt.Rectangle((0.2, 0), 0.6, 1, fill=False, ec=plotting.SKY, lw=4 if t == now else 1))
     below.set(xlim=(0, 1), ylim=(0, 1)), below.set_axis_off()

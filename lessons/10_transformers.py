@@ -184,8 +184,7 @@ def asking():
         left.clear(), right.clear()
         draw_patches(left, image, query)
         shades = overlay(right, image, A[query], most=0.2)
-        left.set_title("the patch that asks", fontsize=11)
-        right.set_title("what it attends to", fontsize=11)
+        left.set_title("the patch that asks", fontsize=11), right.set_title("what it attends to", fontsize=11)
         bar = bar or fig.colorbar(shades, ax=right, shrink=0.8, label="weight", extend="max")
         yield fig
 
@@ -480,8 +479,7 @@ for k, (name, size, colour) in enumerate(boxes):
         ax.text(k + 0.8, 1.27, "+", ha="center", fontsize=13)
 for k in (3, 5):
     ax.text(k + 0.87, 1.6, f"block {(k - 1) // 2}", ha="center")
-ax.set(xlim=(-0.1, len(boxes)), ylim=(-0.65, 1.8))
-ax.set_axis_off()
+ax.set(xlim=(-0.1, len(boxes)), ylim=(-0.65, 1.8)), ax.set_axis_off()
 plotting.show(fig, alt="Diagram from left to right: image, stem, places, then two blocks of asking and thinking, each added to what was "
               "there, then the mean over tokens and a sigmoid; below each, the shape of its output.")
 
@@ -789,8 +787,7 @@ def draw_differences(ax, other, title):
         ax.errorbar(found.value, height, xerr=ends, fmt="o", capsize=4, color=plotting.GREEN if clear else plotting.GREY)
         said = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
         ax.annotate(said, (found.value, height - 0.2), ha="center", va="bottom", fontsize=10)
-    ax.axvline(0, color="k", ls=":", lw=1, zorder=0)
-    ax.set_yticks(range(3), ["300", "1,000", "2,040"])
+    ax.axvline(0, color="k", ls=":", lw=1, zorder=0), ax.set_yticks(range(3), ["300", "1,000", "2,040"])
     ax.set(ylim=(2.4, -0.7), title=f"minus {title}", xlim=(-0.25, 0.55), ylabel="training images")
 
 
