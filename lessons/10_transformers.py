@@ -727,7 +727,7 @@ check.exercise("10.3", shuffled)
 # A convolution knows from the start that neighbours belong together, and that a tumour looks alike everywhere. On plain patches, all of
 # which share the same weights, a Transformer must still learn which pixels and which patches are neighbours, and that a tumour
 # moved by a few pixels is still a tumour. [Dosovitskiy and others](https://arxiv.org/abs/2010.11929) found theirs behind convolutional networks until they trained it on
-# many millions of images. And with 300 to 2,040? One training would not tell, so there is a study (`studies/architectures.toml`):
+# many millions of images. And with 300 to 2,040? One training would not tell, so there is a study (`studies/transformer.toml`):
 #
 # - the Transformer with a stem, one with plain patches, the CNN of [lesson 08](08_first_cnn.ipynb), the hand-made features of [lesson
 #   05](05_classical_baseline.ipynb);
@@ -740,7 +740,7 @@ check.exercise("10.3", shuffled)
 # %%
 from coursekit import studies
 
-study = studies.load_study("architectures")  # None where only the package is installed
+study = studies.load_study("transformer")  # None where only the package is installed
 
 # %% tags=["plumbing"]
 LABELS = {"cnn": "CNN", "vit": "Transformer with stem", "classical": "hand-made features", "vit_patches": "Transformer, plain patches"}

@@ -78,7 +78,7 @@ def other_parameters():
 def known_studies():
     """Studies whose data is here, and how many of their models are trained again."""
     yield "learning_curve", "2"
-    yield "architectures", "1"
+    yield "transformer", "1"
     yield "stacks", "1"
     yield "synthetic", "1"
     if os.environ.get("MEDLIB_DATA"):

@@ -8,8 +8,8 @@ from coursekit.experiments import classification
 
 DATA, WITH_TEST, MODELS = ("simbrain",), (), classification.MODELS
 TUNED = {
-    "classical": 1.0, "gan_untrained": 0.01, "gan": 0.01,
-    "cnn": 8e-3, "resnet": 8e-3, "rnn": 8e-3, "vit": 8e-3,
+    "classical": 1.0, "gan_untrained": 0.1, "gan": 0.01,
+    "cnn": 1.6e-2, "resnet": 4e-3, "rnn": 8e-3, "vit": 1.6e-2,
 }  # fmt: skip
 
 
