@@ -42,7 +42,7 @@ def train_and_test(config: dict) -> dict:
     UsageError
         If the set has more than two classes, or fewer training images than ``n_train``.
     """
-    train, test, class_names = _splits(config["data"], config["test_seed"])
+    train, test, class_names = splits(config["data"], config["test_seed"])
     return measure(config, train, test, class_names)
 
 
@@ -199,7 +199,7 @@ def _fit_network(config, train, class_names, *, seed: int, **settings) -> tuple[
 
 
 @functools.lru_cache(maxsize=2)  # a worker makes many records of one set
-def _splits(name: str, test_seed: int | None) -> tuple:
+def splits(name: str, test_seed: int | None) -> tuple:
     """Return training and test images and the class names; nothing is chosen on validation."""
     data = datasets.load(name)
     if name != "simbrain":

@@ -4,7 +4,7 @@ from coursekit.experiments import classification
 from medlib import datasets, models
 
 DATA = WITH_TEST = classification.DATA
-LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+LEARNING_RATES = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 PENALTIES = (1e-3, 1e-2, 1e-1, 1, 10)  # inverse, of logistic regressions
 MODELS = tuple(f"{name} {rate:g}" for name in models.NAMES for rate in LEARNING_RATES)
 MODELS += tuple(f"{name} {c:g}" for name in classification.REGULARISATION for c in PENALTIES)

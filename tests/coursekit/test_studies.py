@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -496,6 +496,8 @@ class Images:
     images: np.ndarray
     labels: np.ndarray
     subjects: np.ndarray
+    masks: None = None
+    boxes: None = None
 
     def __len__(self):
         return len(self.images)
@@ -504,17 +506,17 @@ class Images:
         return Images(self.images[rows], self.labels[rows], self.subjects[rows])
 
 
+def _split(n, seed=0):
+    """Images of which those of class 1 are brighter."""
+    labels = np.arange(n) % 2
+    images = np.random.default_rng(seed).uniform(size=(n, 16, 16, 1)) * 0.4
+    images = images + 0.3 * labels[:, None, None, None]
+    return Images(images.astype(np.float32), labels, np.array([f"p{i}" for i in range(n)]))
+
+
 def test_classical_model_is_trained_on_the_chosen_and_tested_on_all(monkeypatch):
-    generator = np.random.default_rng(0)
-
-    def split(n):
-        labels = np.arange(n) % 2
-        images = generator.uniform(size=(n, 16, 16, 1)) * 0.4 + 0.3 * labels[:, None, None, None]
-        subjects = np.array([f"p{i}" for i in range(n)])
-        return Images(images.astype(np.float32), labels, subjects)
-
-    splits = split(60), split(20), ("normal", "tumour")
-    monkeypatch.setattr(experiments, "_splits", lambda name, test_seed: splits)
+    splits = _split(60), _split(20, seed=1), ("normal", "tumour")
+    monkeypatch.setattr(experiments, "splits", lambda name, test_seed: splits)
     config = {"data": "simbrain", "test_seed": 1, "model": "classical", "n_train": 30, "seed": 3}
     measured = experiments.train_and_test(config | {"steps": 400, "batch_size": None})
     assert measured["n_images"] == measured["n_subjects"] == 30
@@ -522,3 +524,22 @@ def test_classical_model_is_trained_on_the_chosen_and_tested_on_all(monkeypatch)
     assert statistics.area_under_curve(measured["labels"] == 1, measured["scores"]) > 0.9
     again = experiments.train_and_test(config | {"steps": 400, "batch_size": None})
     assert np.array_equal(measured["scores"], again["scores"])
+
+
+def test_a_gan_sees_all_images_and_no_labels(monkeypatch):
+    monkeypatch.setattr(experiments, "GAN_STEPS", 4)
+    train = _split(64)
+    relabelled = replace(train, labels=1 - train.labels)
+    features = [experiments._discriminator(each, 4, seed=3)[0] for each in (train, relabelled)]
+    found = [describe(train.images[:5]) for describe in features]
+    assert found[0].shape[0] == 5
+    assert np.array_equal(*found)
+    untrained = experiments._discriminator(train, None, seed=3)[0](train.images[:5])
+    assert not np.allclose(found[0], untrained)
+
+
+def test_channels_are_small_grey_images_of_their_own():
+    images = np.random.default_rng(0).uniform(size=(2, 64, 64, 3))
+    grey = experiments._grey(images)
+    assert grey.shape == (6, 32, 32, 1)
+    assert grey[4, 5, 6, 0] == pytest.approx(images[1, 10:12, 12:14, 1].mean())
