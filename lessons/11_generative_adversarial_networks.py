@@ -22,10 +22,10 @@
 import medlib
 
 # %% tags=["parameters"]
-steps = 1260  # of the training of the GAN, 16 images each
+steps = 840  # of the training of the GAN, 16 images each
 seed = 0  # of the weights and of the noise
 
-# %% tags=["plumbing", "nbval-check-output"]
+# %% tags=["plumbing"]
 from dataclasses import replace
 
 from medlib import training
@@ -47,6 +47,7 @@ parameters = {"steps": steps, "seed": seed}
 WINDOW = (0.2, 0.75)
 
 
+# %% tags=["plumbing", "nbval-check-output"]
 def small(split):
     """FLAIR, cropped to 56 x 56 pixels, then means of 2 x 2."""
     flair = split.images[:, 4:60, 4:60, 2:]
@@ -61,7 +62,9 @@ del data  # the large slices
 test = small(new_patients(seed=20321, n_subjects=200))
 for name, split in {"training": train, "validation": validation, "test": test}.items():
     print(f"{name:10s} {len(split):5,} slices of {len(np.unique(split.subjects))} patients")
-normal, tumour = (np.flatnonzero(train.labels == k) for k in (0, 1))
+
+# %% tags=["plumbing"]
+normal, tumour = (np.flatnonzero(train.labels == label) for label in (0, 1))
 shown = np.concatenate([normal[::100][:8], tumour[::100][:8]])
 fig = plotting.image_grid(train.images[shown], window=WINDOW, columns=8)
 plotting.show(fig, alt="Sixteen real training slices, small; those in the second row have a tumour.")
@@ -84,8 +87,8 @@ plotting.show(fig, alt="Sixteen real training slices, small; those in the second
 #
 # ## Real or made?
 #
-# We begin at the end. The next cell trains the GAN that the rest of the lesson explains (half a minute). It sees the
-# training slices, 16 at a time, and which of them have a tumour.
+# We begin at the end. The next cells train the GAN that the rest of the lesson explains (half a minute). It sees the
+# training slices, 16 at a time, and is told which of them have a tumour. (Its learning rate was chosen on the validation patients.)
 
 # %% tags=["plumbing"]
 per_pass = len(train) // 16  # steps
@@ -100,7 +103,7 @@ def keep(row=None):
 # %%
 from medlib.models.gan import Gan
 
-gan = Gan(train.images.shape[1:], task, seed=seed, steps=steps)
+gan = Gan(train.images.shape[1:], task, seed=seed, steps=steps, learning_rate=2.5e-3)
 keep()  # now and after each pass: ten pictures, for a film further down
 fitting = {"epochs": steps // per_pass, "batch_size": 16, "seed": seed}
 _ = training.fit(gan, train, task=task, on_epoch=keep, **fitting)
@@ -133,7 +136,7 @@ plotting.show(fig, alt="The same eight slices, named real or made.", fold="Answe
 #
 # ## Eight points of light
 #
-# We begin with data that fit on paper: points that lie near eight places on a ring.
+# First the game with data that fit on paper: points that lie near eight places on a ring.
 
 # %%
 angles = np.arange(8) * np.pi / 4
@@ -217,9 +220,11 @@ check.exercise("11.1", losses)
 # Each step, both look at the same batch and move once, each against the gradient of its *own* loss. TensorFlow's tape
 # records what was computed, so that it can give gradients.
 #
-# One more term is needed. A discriminator that is sure of itself has steep scores and throws the generator about. So we add
-# the mean squared slope of the score at real points, times a **penalty** weight
-# ([Mescheder and others 2018](https://arxiv.org/abs/1801.04406)).
+# One more term is needed. A discriminator that is sure of itself has steep scores and throws the generator about. So what it
+# makes small is $L_D$ plus a **penalty** on the squared slope of the score at real points
+# ([Mescheder and others 2018](https://arxiv.org/abs/1801.04406), $R_1$):
+#
+# $$L_D + \lambda\;\mathrm{mean}\,\lVert \nabla_x\, s(x) \rVert^2$$
 
 
 # %%
@@ -267,7 +272,8 @@ def play(rates=(1e-3, 1e-3), penalty=0.05, rounds=20, seed=seed):
         for _ in tf.range(100):
             with tf.GradientTape(persistent=True) as tape:
                 loss_d, loss_g, total = game(*players, penalty)
-            for player, optimizer, loss in zip(players, optimizers, (loss_g, total)):
+            turns = zip(players, optimizers, (loss_g, total), strict=True)
+            for player, optimizer, loss in turns:
                 weights = player.trainable_variables
                 optimizer.apply(tape.gradient(loss, weights), weights)
         return loss_d, loss_g
@@ -316,13 +322,13 @@ film = play()
 # %% tags=["plumbing"]
 plotting.show_animation(frames_of(film, [20, *range(7), 8, 11, 15, 20]), milliseconds=450, alt="Left: orange generated points start as one blot in the middle, spread over the ring and "
                         "gather at the eight places, while the background, the discriminator's probability of real, first is violet "
-                        "at the places and becomes pale everywhere. Right: both losses approach the dotted lines.")
+                        "at the places and becomes pale there. Right: both losses lie near the dotted lines all the time.")
 
 # %% [markdown]
 # Orange: made points, always from the same noise. Violet: where the discriminator says "real". At first it finds the
-# places, and the points run after the violet. What they reach turns pale: it is no longer a sure sign. In the end the
-# places are found, and the losses lie near the dotted lines, those of a perfect generator. Only thin bridges between the places remain: a
-# continuous function of the noise cannot jump.
+# places, and the points run after the violet. What they reach turns pale: it is no longer a sure sign. In the end all
+# places are found. Bridges between them remain: a continuous function of the noise cannot jump. And the losses? They lie near the dotted lines,
+# those of a perfect generator, almost from the start.
 #
 # ### The game fails
 #
@@ -339,8 +345,8 @@ plotting.show_animation(frames_of(collapsed, [20, 0, 1, 2, *range(4, 21, 2)]), m
 
 # %% [markdown]
 # **Mode collapse**: whatever the noise, nearly all points go to the one spot that the discriminator likes best at the moment.
-# When it has learnt that this spot is suspicious, the heap moves on, to where it has forgotten to look. But see the losses: in the
-# late frames they are near the dotted lines, as in the good game. *The losses do not show the collapse.* A count does: we call a place
+# When it has learnt that this spot is suspicious, the heap moves on, to where it has forgotten to look. But see the losses: they are
+# near the dotted lines, as in the good game. *The losses do not show the collapse.* A count does: we call a place
 # covered if at least 2 % of all points lie within 0.2 of it.
 
 
@@ -440,11 +446,12 @@ def frames_of_slices():
 
 
 plotting.show_animation(frames_of_slices(), milliseconds=700, alt="Ten generated slices, from the same noise after each pass. The film shows the end, then "
-                        "begins: black and white dots, then fog, then heads with ventricles; bright spots come late, in the lower row.")
+                        "begins: black and white dots, then heads with ventricles, those in the lower row with bright spots.")
 
 # %% [markdown]
-# First chance, then fog, then heads; that tumours were ordered shows late. The noise of each picture stays the same, but what
-# it stands for changes from pass to pass: nobody tells the generator which noise should be which head.
+# (The film shows the last pass first.) First chance, then heads. Where a tumour was ordered, below, bright spots come, too
+# many at first. The noise of each picture stays the same, but what it stands for changes from pass to pass: nobody tells
+# the generator which noise should be which head.
 #
 # ## Measured
 #
@@ -474,14 +481,13 @@ fitting = {"epochs": 4, "learning_rate": 4e-3, "augmentation": {"flip": True}, "
 _ = training.fit(classifier, train, task=task, **fitting)
 
 # %% [markdown]
-# Each set is taken for a Gaussian in these 64 numbers, with mean $m$ and covariance $C$. The **Fréchet distance** says how
+# Each set is taken for a Gaussian in these 64 numbers, with mean $\mu$ and covariance $C$. The **Fréchet distance** says how
 # far two Gaussians are apart ([Heusel and others 2017](https://arxiv.org/abs/1706.08500)):
 #
-# $$d = \lVert m_1 - m_2 \rVert^2 + \mathrm{trace}\left( C_1 + C_2 - 2\,(C_1 C_2)^{1/2} \right)$$
+# $$d = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{trace}\left( C_1 + C_2 - 2\,(C_1 C_2)^{1/2} \right)$$
 #
 # It is zero for equal means and covariances. We take it class by class, and average: a generator that ignores our order
-# would otherwise go unpunished. "Real" are slices of 200
-# new patients, our test set.
+# would otherwise go unpunished. "Real" are the slices of the 200 test patients.
 
 # %%
 from medlib.evaluation import generation
@@ -492,12 +498,15 @@ def seen(images):
     return to_features.predict(images, batch_size=256, verbose=0)
 
 
-def distances(images, patients=test):
-    """Fréchet distance to the slices of these patients: normal, tumour, mean of both."""
-    made, real = seen(images), seen(patients.images)
+in_test, in_validation = seen(test.images), seen(validation.images)
+
+
+def distances(images, real=in_test, labels=test.labels):
+    """Fréchet distance to real slices: of normal ones, of those with tumour, mean of both."""
+    features = seen(images)
     of_classes = [
-        generation.frechet_distance(made[train.labels == k], real[patients.labels == k])
-        for k in (0, 1)
+        generation.frechet_distance(features[train.labels == label], real[labels == label])
+        for label in (0, 1)
     ]
     return *of_classes, np.mean(of_classes)
 
@@ -538,8 +547,9 @@ def gaussian(k, seed=0):
 # > **Predict** Which $k$ will win: 5, 20 or 300? And will the GAN be better?
 
 # %%
-tried = {k: gaussian(k) for k in (5, 10, 20, 30, 40, 100, 300)}
-to_validation = {k: distances(images, validation)[2] for k, images in tried.items()}
+tried = {k: gaussian(k) for k in (5, 20, 30, 40, 100, 300)}
+validated = in_validation, validation.labels
+to_validation = {k: distances(images, *validated)[2] for k, images in tried.items()}
 best = min(to_validation, key=to_validation.get)
 of_gaussian = {k: distances(images)[2] for k, images in tried.items()}
 of_gan, of_real = distances(made)[2], distances(train.images)[2]
@@ -619,13 +629,13 @@ from medlib.models import classical
 
 
 def judge_auc(see, images):
-    """AUC of a judge, trained on 420 real slices and 420 of these, tested on other ones."""
-    pairs = (train.images[::4], images[::4]), (test.images[::2], images[1::4])
-    known, new = (np.concatenate(pair) for pair in pairs)
+    """AUC of a judge, trained on 420 real slices and 420 of these, tested on 400 others each."""
+    rows = np.random.default_rng(0).permutation(len(train)).reshape(4, 420)
+    known = np.concatenate([train.images[rows[0]], images[rows[1]]])
+    new = np.concatenate([test.images[:400], images[rows[2, :400]]])
     known, new = (see(np.where(each < 0.1, 0, each)) for each in (known, new))
-    judge = classical.build_classifier().fit(known, np.arange(len(known)) >= len(known) // 2)
-    of_made = np.arange(len(new)) >= len(test.images[::2])
-    return area_under_curve(of_made, judge.decision_function(new))
+    judge = classical.build_classifier().fit(known, np.repeat([0, 1], 420))
+    return area_under_curve(np.repeat([False, True], 400), judge.decision_function(new))
 
 
 # %% [markdown]
@@ -634,14 +644,13 @@ def judge_auc(see, images):
 
 # %% tags=["plumbing"]
 def measured(images):
-    precision, recall = generation.precision_and_recall(seen(test.images), seen(images)[:: len(images) // len(test)])
+    precision, recall = generation.precision_and_recall(in_test, seen(images)[:: len(images) // len(test)])
     of_normal, of_tumour, _ = distances(images)
-    others = np.roll(images, -2, axis=0) if images is train.images else images  # not the slices that stand for real
     found = classifier.predict(images, batch_size=256, verbose=0).ravel()
     return {
         "distance, normal": of_normal, "distance, tumour": of_tumour, "precision": precision, "recall": recall,
         "diversity": spread(images) / spread(train.images), "tumour AUC": area_under_curve(train.labels == 1, found),
-        "judge, 64 features": judge_auc(seen, others), "judge, hand-made": judge_auc(classical.hand_made_features, others),
+        "judge, 64 features": judge_auc(seen, images), "judge, hand-made": judge_auc(classical.hand_made_features, images),
     }
 
 
@@ -685,7 +694,7 @@ ratios = {
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(6.5, 3))
 for (name, (each, share, _)), colour in zip(ratios.items(), (plotting.GREY, plotting.VERMILION, plotting.BLUE), strict=True):
-    ax.hist(each, np.linspace(0, 2.5, 51), density=True, color=colour, alpha=0.55, label=f"{name}: {share:.0%}")
+    ax.hist(each, np.linspace(0, 1.8, 46), density=True, color=colour, alpha=0.55, label=f"{name}: {share:.0%}")
 ax.set(xlabel="distance to the nearest training slice (1: usual)", ylabel="density")
 ax.legend(title="nearer to training than\nto validation patients")
 plotting.show(fig, alt="Histograms of the distance to the nearest training slice: other patients around 1, the GAN around 1 or somewhat below, "
@@ -722,8 +731,8 @@ plotting.show(fig, alt="The eight generated slices nearest to a training slice, 
 # - each time a CNN as in [lesson 08](08_first_cnn.ipynb), half as wide, trained in about 300 steps.
 #
 # Four ways: **real** slices only; the same, **changed at random** at every step (mirrored, shifted, turned, other contrast);
-# real slices with as many draws of the **Gaussian** (40 components); real slices with as many of a **GAN**. Gaussian and GAN learn from
-# these 200 or 800 slices alone.
+# real slices with as many draws of the **Gaussian** (40 components); real slices with as many of a **GAN** (1,000 steps, learning
+# rate 4e-3). Gaussian and GAN learn from these 200 or 800 slices alone.
 #
 # > **Predict** Order the four ways by AUC, for 200 slices.
 
