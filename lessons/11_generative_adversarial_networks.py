@@ -82,7 +82,7 @@ plotting.show(fig, alt="Sixteen real training slices, small; those in the second
 # - judge by a study over seeds and patients whether generated images help;
 # - name what generated images must never be used for.
 #
-# **Reading:** about 40 min · **running:** about 40 s · **builds on:** [05](05_classical_baseline.ipynb) (AUC, studies),
+# **Reading:** about 45 min · **running:** about 40 s · **builds on:** [05](05_classical_baseline.ipynb) (AUC, studies),
 # [06](06_convolution.ipynb) (convolution), [07](07_learning.ipynb) (sigmoid, cross-entropy, gradient),
 # [08](08_first_cnn.ipynb) (a CNN, steps and batches)
 #
