@@ -80,6 +80,7 @@ def known_studies():
     yield "learning_curve", "2"
     yield "transformer", "1"
     yield "stacks", "1"
+    yield "synthetic", "1"
     if os.environ.get("MEDLIB_DATA"):
         yield "public_benchmark", "1"
 
