@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from medlib.datasets.structure import Split
-from medlib.evaluation import classification
+from medlib.errors import DataError
+from medlib.evaluation import classification, segmentation
 from medlib.evaluation.statistics import area_under_curve
 
 
@@ -103,3 +104,95 @@ class Classification:
         return {"label": answers} | {
             f"probability_{name}": predictions[:, c] for c, name in enumerate(self.class_names)
         }
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Where in each image a structure is: a probability for every pixel.
+
+    Images that nobody has annotated (mask -1) can be predicted, but neither learnt from nor
+    measured.
+    """
+
+    threshold: float = 0.5
+    name = "segment"
+
+    def head(self, features, *, seed: int):
+        """Turn features of half the resolution into probabilities, shape (n, height, width, 1)."""
+        import keras
+
+        return keras.layers.Conv2DTranspose(
+            1,
+            4,
+            strides=2,
+            padding="same",
+            activation="sigmoid",
+            kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
+            dtype="float32",
+        )(features)
+
+    def targets(self, split: Split) -> np.ndarray:
+        """Return 1 in the structure and 0 outside, float32, shape (n, height, width, 1).
+
+        Raises
+        ------
+        DataError
+            If an image has no annotation, or no image has a structure.
+        """
+        if split.masks is None or (split.masks < 0).any():
+            n = len(split) if split.masks is None else int((split.masks < 0).any((1, 2)).sum())
+            raise DataError("masks", expected="one for each image", found=f"{n} images without")
+        if not (split.masks > 0).any():
+            raise DataError(
+                "masks", expected="a structure in some of them", found="only empty ones"
+            )
+        return (split.masks > 0)[..., np.newaxis].astype(np.float32)
+
+    def loss(self, *, label_smoothing: float = 0.0):
+        """Return cross-entropy plus Dice loss; the second does not drown in the background."""
+        import keras
+
+        def loss(truth, predicted):
+            entropy = keras.ops.mean(keras.losses.binary_crossentropy(truth, predicted))
+            both = keras.ops.sum(truth * predicted)
+            dice = 2 * both / (keras.ops.sum(truth) + keras.ops.sum(predicted) + 1.0)
+            return entropy + 1 - dice
+
+        return loss
+
+    def augment(self, change, images, targets):
+        """Change images and masks together."""
+        masks = targets[..., 0]
+        changed = change({"images": images, "masks": masks}, training=True)
+        return changed["images"], changed["masks"][..., np.newaxis]
+
+    def predict(self, network, images: np.ndarray, *, batch_size: int) -> np.ndarray:
+        """Return the probability of every pixel, float32, shape (n, height, width)."""
+        return network.predict(images, batch_size=batch_size, verbose=0)[..., 0]
+
+    def unmirror(self, predictions: np.ndarray) -> np.ndarray:
+        """Return what predictions for mirrored images mean for the images as they were."""
+        return predictions[..., ::-1]
+
+    def masks(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the pixels that are taken for the structure, bool."""
+        return predictions >= self.threshold
+
+    def score(self, split: Split, predictions: np.ndarray) -> dict[str, float]:
+        """Return mean Dice of the images that have a structure."""
+        there = (split.masks > 0).any(axis=(1, 2))
+        found = segmentation.dice(split.masks[there] > 0, self.masks(predictions[there]))
+        return {"validation_dice": float(found.mean()) if there.any() else math.nan}
+
+    def report(self, split: Split, predictions: np.ndarray, **_) -> pd.DataFrame:
+        """Return metrics with intervals; see :func:`medlib.evaluation.segmentation.report`."""
+        table = segmentation.measure_masks(
+            split.masks > 0, self.masks(predictions), spacing_mm=spacing_of(split)
+        )
+        return segmentation.report(table, subjects=split.subjects)
+
+
+def spacing_of(split: Split) -> np.ndarray:
+    """Size of a pixel of each image, mm; 1 where it is not known, so that sizes are in pixels."""
+    column = split.table.get("row_spacing_mm", pd.Series(np.nan, index=split.table.index))
+    return column.fillna(1.0).to_numpy(dtype=float)
