@@ -9,6 +9,7 @@ Data Analysis, Academic Radiology 20 (2013) 915-919.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ def match_boxes(
     *,
     least_overlap: float = LEAST_OVERLAP,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Say of every found box whether it is a false alarm, and of every lesion how surely it is found.
+    """Say which found boxes are false alarms, and how surely each lesion was found.
 
     Parameters
     ----------
@@ -119,3 +120,45 @@ def free_response_curve(
             "sensitivity": above[1] / max(len(hits), 1),
         }
     )
+
+
+def report(
+    lesions: pd.DataFrame,
+    false_alarms: pd.DataFrame,
+    *,
+    subjects: np.ndarray,
+    false_positives: Sequence[float] = FALSE_POSITIVES,
+) -> pd.DataFrame:
+    """Return the sensitivity at some numbers of false alarms an image, with 95 % intervals.
+
+    Parameters
+    ----------
+    lesions, false_alarms : DataFrame
+        As from :func:`match_boxes`.
+    subjects : ndarray of str, shape (n_images,)
+        Whose image each is; intervals draw subjects, and find the threshold anew in each draw.
+    false_positives : sequence of float
+
+    Returns
+    -------
+    DataFrame
+        Columns ``metric``, ``value``, ``low``, ``high`` and ``n``, the number of lesions.
+    """
+    images = np.arange(len(subjects))
+    alarms = false_alarms.sort_values("score", ascending=False)
+    image_of_alarm, alarm_scores = alarms["image"].to_numpy(int), alarms["score"].to_numpy(float)
+    image_of_lesion, lesion_scores = (lesions[name].to_numpy() for name in ("image", "score"))
+
+    def sensitivity(drawn, *, at):
+        times = np.bincount(drawn, minlength=len(images))
+        too_many = np.cumsum(times[image_of_alarm]) > at * len(drawn)
+        threshold = alarm_scores[too_many.argmax()] if too_many.any() else -np.inf
+        weights = times[image_of_lesion.astype(int)]
+        return (weights @ (lesion_scores > threshold)) / weights.sum() if weights.any() else np.nan
+
+    rows = []
+    for at in false_positives:
+        found = statistics.bootstrap_interval(partial(sensitivity, at=at), images, groups=subjects)
+        name = f"sensitivity at {at:g} false positives an image"
+        rows.append((name, found.value, found.low, found.high, len(lesions)))
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
