@@ -428,7 +428,7 @@ def _write(path: Path, plan: Plan, records: list[dict]) -> None:
             advice = f"Were versions mixed? To start anew, delete {plan.folder} and {plan.result}"
             raise LedgerError(f"record {_key(record['config'])}", found=found, advice=advice)
         rest = {name: value for name, value in record.items() if name not in _TEST}
-        lines.append(json.dumps(rest, sort_keys=True))
+        lines.append(json.dumps(rest, sort_keys=True, separators=(",", ":")))
     head = json.dumps({"title": plan.title, "question": plan.question, "tests": tests})[:-1]
     with files.replacing(path) as unfinished:
         text = head + ',\n"records": [\n' + ",\n".join(lines) + "\n]}\n"

@@ -384,9 +384,8 @@ def arrows(ax, start, ends, colour):
         tip = (start[0] + x, start[1] + y)
         style = {"arrowstyle": "-|>", "color": colour, "linewidth": 2.5, "mutation_scale": 18}
         ax.annotate("", tip, start, arrowprops=style, zorder=3)
-        label = (start[0] + 1.16 * x, start[1] + 1.16 * y)
         box = {"facecolor": "black", "linewidth": 0, "pad": 2}
-        ax.text(*label, text, color=colour, ha="center", va="center", fontsize=18, bbox=box, zorder=4)
+        ax.text(start[0] + 1.16 * x, start[1] + 1.16 * y, text, color=colour, ha="center", va="center", fontsize=18, bbox=box, zorder=4)
 
 
 # %% tags=["plumbing"]
@@ -429,8 +428,7 @@ for start, ends in (((0, 0), {"A": (-78, 0)}), ((6, 0), {"": (0, 84)})):
     arrows(axes[1], start, ends, plotting.ORANGE)
 axes[1].set(xlim=(-130, 145), ylim=(-155, 125), title="seen from the left")
 for ax in axes:
-    ax.set(aspect="equal", frame_on=False, xticks=[], yticks=[])
-    ax.title.set_fontsize(16)
+    ax.set(aspect="equal", frame_on=False, xticks=[], yticks=[]), ax.title.set_fontsize(16)
 fig.suptitle("blue: DICOM, LPS · orange: NIfTI, RAS", fontsize=16)
 plotting.show(
     fig,
@@ -527,7 +525,7 @@ print("shape", heart.pixel_array.shape, "- one frame every", heart.FrameTime, "m
 # %% tags=["plumbing"]
 def beat():
     """Frames: every second picture of the clip, cropped to the heart."""
-    fig, ax = plt.subplots(figsize=(4.2, 3.9))
+    fig, ax = plt.subplots(figsize=(3.7, 3.5))
     clip = heart.pixel_array.mean(axis=-1)  # the echoes are grey: average the three colours
     picture = ax.imshow(clip[0, 20:205, 60:260], cmap="gray", vmin=0, vmax=180)
     ax.set_axis_off()

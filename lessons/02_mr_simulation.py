@@ -195,8 +195,7 @@ def film(curve, times, axis, label, white=0.9):
     for tissue, name, (colour, style) in zip(tissues, names, STYLES, strict=True):
         left.plot(np.linspace(*axis), curve(tissue, np.linspace(*axis)), style, color=colour, label=name)
     left.axhline(0, color=plotting.BLACK, linewidth=0.8)
-    left.set(xlabel=label, ylabel="magnetisation (water: 1)", xlim=axis)
-    left.legend(fontsize=9)
+    left.set(xlabel=label, ylabel="magnetisation (water: 1)", xlim=axis), left.legend(fontsize=9)
     for t in times:
         values = [curve(tissue, t) for tissue in tissues]
         moving = [left.scatter([t] * 3, values, c=[each[0] for each in STYLES], zorder=3, clip_on=False),
@@ -222,7 +221,7 @@ plotting.show_animation(film(recovered, np.arange(400, 9001, 614), (0, 9000), "t
 # %% tags=["plumbing"]
 ALT = ("Film: sideways magnetisation of the three tissues decays over 300 milliseconds. Grey and white matter fade quickly; the "
        "slice darkens until only the CSF in the ventricles and around the brain still shines.")
-plotting.show_animation(film(remaining, np.arange(0, 301, 20), (0, 300), "time after the pulse (ms)"), alt=ALT)
+plotting.show_animation(film(remaining, np.arange(0, 301, 25), (0, 300), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
 # After 0.3 s grey and white matter are nearly gone. CSF has hardly faded.
@@ -249,9 +248,8 @@ for pulse in (0, tr, 2 * tr):
 axes[0].annotate("", (0, 0.85), (tr, 0.85), arrowprops={"arrowstyle": "<->"})
 axes[0].text(tr / 2, 0.88, "TR", ha="center")
 axes[1].text(te + 30, 0.5, "TE: measured here", color=plotting.GREY)
-axes[0].set(ylabel="along the field", ylim=(0, 1))
+axes[0].set(ylabel="along the field", ylim=(0, 1)), axes[0].legend(loc="upper right", fontsize=10)
 axes[1].set(ylabel="sideways", xlabel="time (ms); thick lines are pulses", ylim=(0, 0.6))
-axes[0].legend(loc="upper right", fontsize=10)
 plotting.show(fig, alt="Three pulses, 1500 ms apart. Along the field, grey matter recovers to 72 % of its full height before the next pulse, "
               "CSF to less than a third; each pulse sets both to zero. Sideways, each pulse starts a decay from that height, "
               "and the signal is measured 150 ms later.")
@@ -365,7 +363,7 @@ def inversion_recovery(tissue, tr, te, ti):
 # %% tags=["plumbing"]
 ALT = ("Film: signal against inversion time, from negative through zero to positive. First white matter turns black in the slice, "
        "then grey matter, and near 2500 ms the CSF, while grey and white matter are bright.")
-times = [200, 320, 440, 560, 680, 800, 920, 1200, 1500, 1800, 2000, 2200, 2350, 2481, 2600, 2800, 3100, 3500, 4000]
+times = [200, 320, 440, 560, 680, 800, 920, 1200, 1500, 1800, 2100, 2350, 2481, 2600, 2900, 3400, 4000]
 plotting.show_animation(film(lambda tissue, ti: inversion_recovery(tissue, 9000, 0, ti), times, (0, 4000),
                              "inversion time TI (ms)", 0.8), alt=ALT, milliseconds=300)
 
@@ -574,8 +572,7 @@ def growth():
         density = np.ma.masked_less(stages[number][layer], 0.03)
         left.imshow(density, cmap="YlOrRd", vmin=0, vmax=1, alpha=0.75)
         plotting.outline(left, stages[number][layer] >= 0.16, colour=plotting.SKY)
-        left.set_title(f"day {days[number]}", fontsize=11)
-        left.set_axis_off()
+        left.set_title(f"day {days[number]}", fontsize=11), left.set_axis_off()
         dot.set_data([days[number]], [radius[number]])
         yield fig
         fig.set_layout_engine("none")

@@ -44,9 +44,8 @@ from medlib.preprocessing import resize_image
 plotting.use_style()
 brains = load_simbrain(n_subjects=80, slices_per_subject=1, image_size=208)
 data = brains if dataset == "simbrain" else datasets.load(dataset, strict=True)
-folder = Path(tempfile.mkdtemp(prefix="delivery_"))
+WINDOW, folder = 0.8, Path(tempfile.mkdtemp(prefix="delivery_"))  # grey value drawn white; black is 0
 key = lesson_03.messy_folder(folder, data, seed=seed)
-WINDOW = 0.8  # grey value drawn white; black is 0
 
 # %% tags=["plumbing"]
 CELL, FULL = 100, data.train.images.shape[1]
@@ -551,9 +550,8 @@ searches = {"as delivered": (distance[pairs], "--o"), "smallest of three": (smal
 for (label, (bits, style)), colour in zip(searches.items(), (plotting.VERMILION, plotting.BLUE), strict=True):
     for ax, count in zip(axes, np.array([found(bits, limit) for limit in limits]).T, strict=True):
         ax.plot(limits, count, style, color=colour, label=label, markersize=4)
-axes[0].set(title="copies found", xlabel="limit (bits)", ylabel="of 6", ylim=(0, 6.4))
+axes[0].set(title="copies found", xlabel="limit (bits)", ylabel="of 6", ylim=(0, 6.4)), axes[0].legend(fontsize=10)
 axes[1].set(title="strangers accused", xlabel="limit (bits)", ylabel="pairs")
-axes[0].legend(fontsize=10)
 plotting.show(
     fig,
     alt="Copies found and strangers accused, against the limit on bits. As delivered: four copies from 4 bits on. "

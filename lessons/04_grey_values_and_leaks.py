@@ -13,9 +13,10 @@
 # %% [markdown]
 # # 04 Grey values and leaks
 #
-# Two things make a model look good in your hospital and fail in the next one. The grey values may tell it *which scanner*
-# took the image; the test may hold *patients it has already seen*. Neither raises an error. This lesson asks: **what do
-# grey values say about the scanner rather than the patient, and how much can a wrong split flatter a model?**
+# Two things can make a model look good in your test and fail in use. The grey values may tell it *which scanner* took the
+# image: it may fail in the next hospital. The test may hold *patients it has already seen*: it may fail on the next patient.
+# Neither raises an error. This lesson asks: **what do grey values say about the scanner rather than the patient, and how
+# much can a wrong split flatter a model?**
 
 # %% tags=["install"]
 import medlib
@@ -56,7 +57,7 @@ def t1_slice(site):
     random = np.random.default_rng(3)
     levels = random_scan(site, random)[1][0]
     exact = sum(share * level for share, level in zip((grey, white, fluid), levels[:3], strict=True))
-    even = dataclasses.replace(site, bias=0.0)  # the bias field has its own chapter
+    even = dataclasses.replace(site, bias=0.0)  # the bias field comes at the end
     noisy = acquire(exact[None, ..., None], site=even, spacing_mm=2.0, rng=random)
     return noisy[0, ..., 0] * inside * GAINS[site.name]
 
@@ -74,18 +75,17 @@ plotting.show(
 )
 
 # %% [markdown]
-# One virtual head, four scanners, one window. Nothing about the patient differs. (How strongly each receiver amplifies is our
-# choice here; hospitals differ as freely.) A model trained on A and C has never seen a brain as dark as B's.
+# One virtual head, four scanners, one window. (How strongly each receiver amplifies is our choice.) A model trained on A and C has never seen a brain as dark as B's.
 #
 # **You will**
 #
 # - put grey values on a common scale in three ways, and see what outliers do to each;
-# - decide with *paired* intervals whether the scanner's trace is gone;
-# - see a bias field, take it away, and see what else goes with it;
-# - measure how a leak between slices of a patient flatters a model, and hides which of two is better.
+# - see whether the scanner's trace is gone, and decide with *paired* intervals whether a method changes it;
+# - measure how a leak between slices of a patient flatters a model, and hides which of two is better;
+# - see a bias field, take it away, and see what else goes with it (an aside).
 #
-# **Reading:** about 45 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
-# sites, the simulation) and [lesson 03](03_cleaning_and_geometry.ipynb) (images that are clean and have one size)
+# **Reading:** about 40 min · **running:** about 20 s · **builds on:** [lesson 02](02_mr_simulation.ipynb) (T1, T2, FLAIR,
+# sites) and [lesson 03](03_cleaning_and_geometry.ipynb) (clean images of one size)
 #
 # All patients come from `simbrain`, a simulation. It shows how *methods* behave, not how large an effect is in a real hospital.
 #
@@ -101,8 +101,8 @@ plotting.show(
 # | **percentile** | 0.5th percentile | 99.5th minus 0.5th percentile | nearly all from 0 to 1 |
 # | **z-score** | mean | standard deviation | mean 0, standard deviation 1 |
 #
-# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Only the brain counts: with the air, the
-# result would depend on how tightly the image was cropped.
+# The $p$-th **percentile** is the value below which $p$ per cent of the pixels lie. Only the brain counts: how much air there is
+# depends on the cropping.
 
 
 # %%
@@ -120,13 +120,13 @@ def normalise(values, method):
 METHODS = ["as it comes", "min-max", "percentile", "z-score"]
 
 # %% [markdown]
-# Now somebody burns a small white letter into the image of site A, over the brain: four more pixels with the value 5, far
-# brighter than any tissue. (`heads` holds the four images; `inside` marks the brain.)
+# Now somebody burns a white letter into the image of site A: four more pixels with the value 5, far brighter than any
+# tissue.
 #
 # > **Predict** Which of the three methods hardly notices? Which one suffers most?
 
 # %%
-pixels = heads["A"][inside][:, None]  # shape (pixels, 1 channel)
+pixels = heads["A"][inside][:, None]  # of the brain; shape (pixels, 1 channel)
 spoilt = np.concatenate([pixels, np.full((4, 1), 5.0)])
 
 # %% tags=["plumbing"]
@@ -155,7 +155,12 @@ plotting.show(
 # Now the four scanners. At the start of the film all images share *one* $a$ and $s$; at the end each has its *own*, the z-score.
 
 # %% tags=["plumbing"]
-SITE_LINES = dict(zip("ABCD", ("-", "--", "-.", ":"), strict=True))
+SITE_LINES = {  # from wide to narrow: a line shows even where others lie on it
+    "A": {"color": plotting.SKY, "lw": 5},
+    "B": {"color": plotting.VERMILION, "lw": 2.8},
+    "C": {"color": plotting.GREEN, "lw": 2, "ls": "--"},
+    "D": {"color": plotting.BLACK, "lw": 1.8, "ls": ":"},
+}
 brains = {name: head[inside] for name, head in heads.items()}
 everything = np.concatenate(list(brains.values()))
 edges = np.linspace(-3.5, 3.5, 43)
@@ -173,7 +178,7 @@ def sliding():
     """Yield histograms on their way from one common map to a z-score for each image."""
     fig, ax = plt.subplots(figsize=(6, 3.1))
     x = (edges[:-1] + edges[1:]) / 2
-    curves = {n: ax.plot(x, 0 * x, SITE_LINES[n], label=f"site {n}")[0] for n in brains}
+    curves = {n: ax.plot(x, 0 * x, **SITE_LINES[n], label=f"site {n}")[0] for n in brains}
     ax.set(ylim=(0, 1.35), ylabel="density of pixels", xlabel="T1, in standard deviations")
     ax.legend(loc="upper left", fontsize=11)
     for step in np.linspace(0, 1, 9):
@@ -189,7 +194,8 @@ plotting.show_animation(sliding(), alt=ALT, milliseconds=180)
 
 # %% [markdown]
 # The curves slide onto each other, but do not become one: near 0.5, A and B (1.5 T) end higher than C and D (3 T). Such a map
-# cannot change a histogram's *shape*, which holds the scanner's contrast, noise and sharpness.
+# only shifts and stretches a histogram. It cannot turn one hump into two, or move tissues relative to each other; in what remains
+# are the anatomy and the scanner's contrast, noise and sharpness.
 #
 # ### Exercise 04.1: the brain, not the air
 #
@@ -222,11 +228,11 @@ check.exercise("04.1", zscore_in_brain)
 # ## Is the scanner's trace gone?
 #
 # At one hospital most patients may be ill, at another few. A network that recognises the hospital has a shortcut to the
-# diagnosis, and fails where it does not hold. Networks that looked for pneumonia in chest X-rays did recognise the hospital
+# diagnosis, which fails elsewhere. Networks that looked for pneumonia in chest X-rays did recognise the hospital
 # ([Zech and others 2018](https://doi.org/10.1371/journal.pmed.1002683)).
 #
-# In `simbrain`, unlike the four pictures above, every scanner already sets one tissue to about the same brightness. We take one
-# slice of each patient.
+# In `simbrain`, unlike the four pictures above, every scanner already sets one tissue (in T1, white matter) to about the same
+# brightness; the others fall where the scanner's contrast puts them. We take one slice of each patient.
 
 
 # %%
@@ -254,19 +260,21 @@ for row, method in zip(axes, ("as it comes", "z-score"), strict=True):
     for ax, channel, of_channel in zip(row, CHANNELS, np.swapaxes(counts, 0, 1), strict=True):
         for name, line in SITE_LINES.items():
             x = (bins[:-1] + bins[1:]) / 2
-            ax.plot(x, of_channel[sites == name].mean(axis=0), line, lw=1.6, label=f"site {name}")
+            ax.plot(x, of_channel[sites == name].mean(axis=0), **line, label=f"site {name}")
         ax.set(xlabel=f"{channel}, {method}")
     row[0].set_ylabel("density of pixels")
 axes[0, 1].legend(fontsize=10)
 plotting.show(
     fig,
     alt="Mean histograms of the brain by site, for T1, T2 and FLAIR, as they come and after the z-score. "
-    "In T2 the z-score brings the curves together; in T1 A and B differ from C and D, in FLAIR the peaks differ.",
+    "In T2 D stands apart until the z-score brings it in; in T1 A and B differ from C and D, in FLAIR C has the "
+    "highest peak.",
 )
 
 # %% [markdown]
-# Mean histograms of the training patients. The z-score brings the T2 curves together. In T1 two pairs remain, A and B with
-# 1.5 tesla, C and D with 3: the field strength changes the contrast between tissues.
+# Mean histograms of the training patients. As they come, D stands apart in T2, and the z-score brings it in. In T1 two pairs
+# remain, A and B with 1.5 tesla, C and D with 3: the field strength changes the contrast between tissues. In FLAIR the peaks
+# differ, C's being the highest.
 #
 # ### A model that guesses the scanner
 #
@@ -286,8 +294,8 @@ def describe(values, method):
 # %% [markdown]
 # The model is [logistic regression](https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression), which draws
 # straight borders between classes. We test it by **five-fold cross-validation**: deal the patients into five groups
-# (**folds**), train on four, predict the fifth, each in turn. So no model predicts a patient that it has seen. Who falls into
-# which fold is luck, so we repeat it and average.
+# (**folds**), train on four, predict the fifth, in turn. So no model predicts a patient that it has seen. We repeat it with
+# other folds, and average.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -320,11 +328,11 @@ def all_found(tissue, sites):
 
 # %% [markdown]
 # `all_found` does so for every method and both sets of features. A **95 % interval** says how far a number may be off because
-# we measured these patients and not others; of twenty such intervals about one misses. For a mean over patients it reaches 1.96
-# standard errors to each side.
+# we measured these patients and not others; of twenty such intervals about one misses. (With cross-validation a few more: the
+# models, too, would differ with other patients.) For a mean over patients it reaches 1.96 standard errors to each side.
 #
-# > **Predict** There are four sites. After the z-score every brain has mean 0 in every channel. How often will the model
-# > find the site from the means? How often from the histogram?
+# > **Predict** There are four sites, and z-scores have mean 0. How often will the model find the site from their means? How
+# > often from their histogram?
 
 # %%
 from medlib.evaluation import statistics
@@ -352,20 +360,16 @@ ledger.say(
 )
 
 # %% [markdown]
-# The means had to fail: all are 0.
-#
 # ### Does a method make it *worse*?
 #
-# In the column *means*, min-max and percentile stand higher than "as it comes". Is that real? For min-max the two intervals
-# overlap. "So there is no difference" does not follow: all methods were tried on *the same patients*. What counts is the
-# difference **within each patient**: +1 if only the new method finds the site, -1 if only the old one does, 0 if both or neither
-# do (averaged over the repeats). The mean of these differences gets its own 95 % interval. If that leaves out 0, we call the
-# difference real.
+# In the column *means*, min-max and percentile stand higher than "as it comes". Is that real? All methods were tried on *the
+# same patients*, so what counts is the difference **within each patient**: +1 if only the new method finds the site, -1 if only
+# the old one does, 0 otherwise (averaged over the repeats). For *one* question fixed beforehand, we call the difference real if
+# the 95 % interval of its mean leaves out 0. Among many questions, some intervals leave it out by luck.
 #
-# But we noticed the pattern in these very patients, and a striking pattern is often luck. The cure: fix the question, then ask
-# **new patients**.
+# And we noticed the pattern in these very patients. The cure: fix the question, then ask **new patients**.
 #
-# > **Predict** In 600 patients nobody has looked at, will the interval leave out 0 for min-max, for percentile, for both?
+# > **Predict** In 600 new patients, will the interval leave out 0 for min-max, for percentile, for both?
 
 # %%
 from medlib.datasets.simbrain import new_patients
@@ -375,198 +379,54 @@ fresh_tissue, fresh_sites = one_slice_each(cohort)
 fresh = all_found(fresh_tissue, fresh_sites)
 
 # %% tags=["plumbing"]
-def draw_differences(ax, what, source, shift, colour, label):
-    """Draw the differences of three methods from 'as it comes', with their intervals."""
-    each = [mean_interval(source[what, m] - source[what, "as it comes"]) for m in METHODS[1:]]
-    middle, low, high = np.array([[i.value, i.low, i.high] for i in each]).T
-    ends, places = [middle - low, high - middle], np.arange(3)[::-1] + shift
-    ax.errorbar(middle, places, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
-
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.1), sharey=True)
+groups = {"first look": (found, 0.13, plotting.GREY), "new patients": (fresh, -0.13, plotting.BLUE)}
+for ax, what in zip(axes, ("means", "histogram"), strict=True):
+    for label, (source, shift, colour) in groups.items():
+        each = [mean_interval(source[what, m] - source[what, "as it comes"]) for m in METHODS[1:]]
+        middle, low, high = np.array([[i.value, i.low, i.high] for i in each]).T
+        ends, places = [middle - low, high - middle], np.arange(3)[::-1] + shift
+        label = f"{label} ({each[0].n})"
+        ax.errorbar(middle, places, xerr=ends, fmt="o", color=colour, capsize=4, label=label)
+    ax.axvline(0, color=plotting.BLACK, linewidth=1)
+    ax.set(ylim=(-0.5, 2.5), xlim=(-0.25, 0.18), xticks=(-0.2, -0.1, 0, 0.1), title=f"from the {what}")
+axes[0].set_yticks([2, 1, 0], METHODS[1:])
+_ = fig.supxlabel("change in share recognised", fontsize=11)
 
 # %% tags=["plumbing"]
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, sharex=True)
-for ax, what in zip(axes, ("means", "histogram"), strict=True):
-    draw_differences(ax, what, found, 0.13, plotting.GREY, f"first look ({len(sites)})")
-    draw_differences(ax, what, fresh, -0.13, plotting.BLUE, f"new patients ({len(fresh_sites)})")
-    ax.axvline(0, color=plotting.BLACK, linewidth=1)
-    ax.set(title=f"from the {what}", xlabel="change in share recognised")
-axes[0].set_yticks([2, 1, 0], METHODS[1:])
-axes[0].set_ylim(-0.5, 2.5)
-fig.legend(*axes[0].get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
+fig.legend(*ax.get_legend_handles_labels(), ncols=2, loc="outside upper center", fontsize=11)
 plotting.show(
     fig,
-    alt="Differences from images as they come, within patients, with 95 % intervals, in the first and in "
-    "new patients. From the means: percentile lies above 0 and the z-score far below 0 in both; min-max "
-    "is close to 0. From the histogram all differences are small.",
+    alt="Change from images as they come, within patients, with 95 % intervals, in the first and in new patients. From the "
+    "means, percentile lies above 0 and the z-score far below in both; the intervals of min-max hold 0. From the histogram "
+    "all changes are small; those of min-max and the z-score end just below 0.",
 )
 
 # %% tags=["plumbing"]
-def against_raw(what, method):
-    return mean_interval(fresh[what, method] - fresh[what, "as it comes"])
-
-
-gain, minmax = against_raw("means", "percentile"), against_raw("means", "min-max")
-shape = against_raw("histogram", "z-score")
+before = fresh["means", "as it comes"]
+gain, minmax = (mean_interval(fresh["means", method] - before) for method in ("percentile", "min-max"))
 ledger.record("04/percentile_gain", gain.value, parameters, limits=(-1, 1), chance=0)
 ledger.say(
     "In {n} new patients: from the means, percentiles make the site *easier* to find by **{percentile_gain:.2f}** ({a:.2f} "
-    "to {b:.2f}); min-max by {v:.2f} ({c:.2f} to {d:.2f}). From the histogram, the z-score changes it by {w:.2f} "
-    "({e:.2f} to {f:.2f}).",
+    "to {b:.2f}), min-max by {v:.2f} ({c:.2f} to {d:.2f}).",
     n=gain.n, a=gain.low, b=gain.high, v=minmax.value, c=minmax.low, d=minmax.high,
-    w=shape.value, e=shape.low, f=shape.high,
 )
 
 # %% [markdown]
-# Compare each interval with the black line at 0.
+# **In the means, percentiles make it worse**, in both groups. A likely reason: the T1 images came with white matter set to one
+# brightness, and percentiles undo that. Min-max stays undecided, which is not "no effect".
 #
-# - **In the means, percentiles make it worse**, in both groups of patients. A likely reason: the T1 images came with white
-#   matter set to one brightness, and percentiles undo that.
-# - **In the means, min-max stays undecided**: both intervals hold 0. "Not decided" is not "no effect".
-# - **From the histogram, min-max and the z-score take a little**: their intervals leave out 0, so the change is real, but it is
-#   small.
+# From the histogram (right), min-max and the z-score take a little away. The new intervals leave out 0 only just, and with
+# six comparisons one may do so by luck: probably real, and small.
 #
-# **To normalise is not to remove the scanner.** Methods that match whole histograms go further
-# ([Reinhold and others 2019](https://arxiv.org/abs/1812.04652) compare seven ways), but push a large bright tumour towards the
-# normal with the rest.
+# **To normalise is not to remove the scanner.**
 #
-# > **Note** Where one $a$ and $s$ serve all images, they are estimated from the **training** images and applied unchanged to the
-# > rest: a model in use does not know the statistics of its future patients.
-#
-# ## The bias field
-#
-# No such map helps where the scale changes *within* an image. A receiver coil picks up near tissue better than far tissue, so
-# one side is brighter. This smooth factor $b$ is the **bias field**. From the true image $u$ and noise $\varepsilon$ comes the
-# measured image ([Sled and others 1998](https://doi.org/10.1109/42.668698))
-#
-# $$v = u \, b + \varepsilon.$$
-#
-# The logarithm turns the product into a sum: $\log v \approx \log u + \log b$. The field is smooth, anatomy is not. So the
-# **homomorphic filter** takes for $\log b$ *the smooth part of* $\log v$: each pixel becomes a weighted mean of the brain around
-# it. The weights $g_\sigma$ fall off like a bell of width $\sigma$; $m$ is 1 in the brain and 0 outside; $*$ is smoothing.
-#
-# $$\log \hat b = \frac{g_\sigma * (m \, \log v)}{g_\sigma * m}$$
-
-# %%
-from scipy.ndimage import gaussian_filter
-
-
-def estimate_field(image, inside, sigma):
-    """Return the smooth part of an image in the brain; sigma in pixels."""
-    logarithm = np.log(np.maximum(image, 0.02)) * inside
-    weight = gaussian_filter(inside.astype(float), sigma)
-    estimate = gaussian_filter(logarithm, sigma) / np.maximum(weight, 1e-6)
-    return np.exp(estimate - estimate[inside].mean())  # the mean level cannot be known
-
-
-# %% [markdown]
-# To judge the filter one must know $b$. So we put a random field on the head of the first picture, and filter with $\sigma$ =
-# 20 mm. What besides the field may be smooth and wide, and end up in the estimate?
-
-# %% tags=["plumbing"]
-from medlib.simulation.scanner import add_rician_noise, bias_field
-
-PIXEL_MM = 2.0  # of the template
-true = (0.50 * grey + 0.70 * white + 0.20 * fluid) * inside
-
-
-def scan(strength, random):
-    """Return a random field, and the slice measured with it; strength 0 is no field."""
-    field = bias_field((1, *true.shape, 1), strength, random)[0, ..., 0]
-    return field, add_rician_noise((true * field).astype(np.float32), 0.02, random)
-
-
-# %% tags=["plumbing"]
-def draw_rows(images, maps):
-    """Draw grey images above, and fields in colour below."""
-    fig, axes = plt.subplots(2, 3, figsize=(6.6, 5.8))
-    for ax, (title, image) in zip(axes[0], images.items(), strict=True):
-        ax.imshow(image[close], vmin=0.1, vmax=0.9)
-        ax.set_title(title)
-    for ax, (title, ratio) in zip(axes[1], maps.items(), strict=True):
-        percent = np.where(inside, 100 * np.log(ratio), np.nan)
-        steps = plt.get_cmap("RdBu_r", 17)  # of 5 %
-        shown = ax.imshow(percent[close], cmap=steps, vmin=-42.5, vmax=42.5)
-        ax.set_title(title)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    bar = {"location": "bottom", "shrink": 0.6, "aspect": 30}
-    fig.colorbar(shown, ax=axes[1], label="brightness changed by, %", ticks=range(-40, 41, 20), **bar)
-    return fig
-
-
-# %% tags=["plumbing"]
-field, measured = scan(0.3, np.random.default_rng(6))
-measured, field = (each / np.exp(np.log(field)[inside].mean()) for each in (measured, field))
-ALT = """Top: a brain slice, true, measured with a bias field, and corrected. Bottom, in colour: the true field,
-its estimate, and what is left over of the field after the correction. The estimate shows the dark fluid in the
-middle as blue; what is left over has the opposite sign there."""
-
-
-def draw_correction(sigma_mm):
-    """Draw a slice before and after the correction, and the fields."""
-    estimate = estimate_field(measured, inside, sigma_mm / PIXEL_MM)
-    corrected = measured / estimate * inside
-    images = {"true": true, "measured": measured * inside, "corrected": corrected}
-    maps = {"true field": field, "estimate": estimate, "left over": field / estimate}
-    plotting.show(draw_rows(images, maps), alt=ALT)
-
-
-draw_correction(sigma_mm=20)
-
-# %% [markdown]
-# Above (window 0.1 to 0.9): the correction evens out the bright upper left, and misses much of the dark upper right. Below, red is
-# too bright and blue too dark. The blue spot in the estimate is not in the true field: the filter takes the dark fluid in the middle
-# of the brain for a shadow. "Left over" shows the price of such **anatomy in the estimate**: now the centre is too bright. Try other
-# widths with the slider.
-
-# %%
-import ipywidgets
-
-_ = ipywidgets.interact(draw_correction, sigma_mm=(6, 60, 6))
-
-# %% [markdown]
-# One picture proves little. So we measure what is left over, in per cent of brightness: the standard deviation of its logarithm
-# in the brain, mean over 20 random fields. (`scan` returns such a field and the slice measured with it.)
-#
-# > **Predict** Which width is best for a strong field? And which for a slice *without* any field?
-
-
-# %%
-def left_over(sigma_mm, strength):
-    """Return what is left of a field, in per cent, over 20 fields."""
-    errors = []
-    for number in range(20):
-        field, measured = scan(strength, np.random.default_rng([seed, number]))
-        estimate = estimate_field(measured, inside, sigma_mm / PIXEL_MM) if sigma_mm else 1
-        errors.append(100 * np.log(field / estimate)[inside].std())
-    return np.mean(errors)
-
-
-# %%
-STRENGTHS = {"strong field": 0.3, "weak field": 0.1, "no field": 0.0}
-WIDTHS = {"no correction": None, "10 mm": 10, "20 mm": 20, "40 mm": 40}
-rest = {name: [left_over(w, s) for w in WIDTHS.values()] for name, s in STRENGTHS.items()}
-left = pd.DataFrame(rest, index=list(WIDTHS))
-left.round(1)
-
-# %% tags=["plumbing"]
-ledger.record("04/bias_invented", left.loc["20 mm", "no field"], parameters, limits=(0, 100), chance=0)
-ledger.say(
-    "The filter of 20 mm brings a strong field from {before:.1f} % down to {after:.1f} %. Where there was **no** field it "
-    "*invents* one of **{bias_invented:.1f} %** (20 random fields, one anatomy).",
-    before=left.loc["no correction", "strong field"], after=left.loc["20 mm", "strong field"],
-)
-
-# %% [markdown]
-# 20 and 40 mm take away about half of a strong field; 10 mm is too narrow and removes anatomy. On a weak field 20 mm does
-# harm, and a slice without a field is best left alone. So correct a strong field, and draw what you took away as a map: it should
-# show no anatomy. The better tool is **N4** ([Tustison and others 2010](https://doi.org/10.1109/TMI.2010.2046908)). This course
-# trains on uncorrected images.
+# > **Note** Where one $a$ and $s$ serve all images, estimate them from the **training** images alone.
 #
 # ## The leak
 #
-# Each patient of `simbrain` has four slices. Many published studies dealt *slices* out to training and test at random;
-# [Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w) list them. Here are both ways, for 12 patients. A dot
+# Each patient of `simbrain` has four slices. Many studies dealt *slices* out to training and test at random;
+# [Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w) list them. Both ways, for 12 patients; a dot
 # marks a test slice whose patient is also in training.
 
 # %% tags=["plumbing"]
@@ -592,14 +452,16 @@ plotting.show(fig, alt="Two tables of 12 patients by 4 slices, coloured by train
 
 # %% [markdown]
 # Can such siblings, slices of one patient, be recognised? We shrink each image to 16 x 16 pixels and look for the most similar
-# other image of all.
+# other image of all. (Training, validation and test go together in this section. We may do so because we tune nothing, and
+# what we report comes from cross-validation and is no final result of any model. In a real study the test patients stay
+# untouched.)
 
 # %%
 from sklearn.neighbors import NearestNeighbors
 
 from medlib.preprocessing import resize_image
 
-splits = data.splits.values()  # training, validation and test together
+splits = data.splits.values()
 images = np.concatenate([split.images for split in splits])
 labels = np.concatenate([split.labels for split in splits])
 subjects = np.concatenate([split.subjects for split in splits])
@@ -628,14 +490,14 @@ plotting.show(
 )
 
 # %% [markdown]
-# By chance the most similar image would show the same patient for about one image in 800. Slices of one patient often share the
-# label, too. Whoever copies the sibling's label is then right without any idea of what a tumour is.
+# By chance it would be the same patient for about one image in 800. Siblings often share the label, too: whoever copies it is
+# right without any idea of what a tumour is.
 #
 # ### Exercise 04.2: deal out patients
 #
-# Write a function that takes the patient of each image (names in any order, with different numbers of images), a share and
-# a seed. It returns one entry for each *image*: True for test. All images of a patient are on one side, and
-# `round(share * number of patients)` patients, drawn at random, are test.
+# Write a function that takes the patient of each image (names, in any order), a share and a seed. It returns one entry for each
+# *image*: True for test. All images of a patient are on one side; `round(share * number of patients)` patients, drawn at
+# random, are test.
 #
 # > **Hint** `np.unique` lists the patients; the `permutation` of `np.random.default_rng(seed)` shuffles them; `np.isin` asks
 # > for each image whether its patient was drawn. [Solution](solutions/04_grey_values_and_leaks.ipynb).
@@ -657,8 +519,6 @@ def test_images_of(subjects, share, seed):
 check.exercise("04.2", test_images_of)
 
 # %% [markdown]
-# In this course `medlib.preprocessing.split_by_subject` does this.
-#
 # ### The leak, measured
 #
 # Now all 600 patients, in five folds; only *what* is dealt differs.
@@ -697,8 +557,8 @@ CASES = {  # model, features, labels
 }
 
 # %% [markdown]
-# The measure is the **AUC**: the probability that a random tumour slice gets a higher score than a random healthy one. Guessing
-# gives 0.5, a perfect model 1.
+# The measure is the **AUC**: the probability that a random slice with a tumour gets a higher score than a random one without (a tie
+# counts half). Guessing gives 0.5, a perfect model 1. For the coin, read "heads" for "tumour".
 #
 # > **Predict** Which AUC has each of the three when slices are dealt, which when patients are?
 
@@ -760,16 +620,15 @@ ledger.say(
 )
 
 # %% [markdown]
-# (The 95 % intervals are over *patients*: the slices of one are alike and count together. [Lesson
-# 05](05_classical_baseline.ipynb) teaches this, and the AUC.)
+# (The 95 % intervals are over *patients*, whose slices count together: see [lesson 05](05_classical_baseline.ipynb).)
 #
-# - **The neighbours know nothing.** With patients dealt they guess. With slices dealt they look good, even on labels from a
-#   coin, where there is nothing to learn but who is who. On real brain scans, networks with random labels got 96 % right by
+# - **The neighbours know nothing.** With patients dealt they guess. With slices dealt they look good, even on a coin's labels,
+#   where there is nothing to learn but who is who. On real brain scans, networks with random labels got 96 % right by
 #   slice and 50 % by patient ([Yagis and others 2021](https://doi.org/10.1038/s41598-021-01681-w)).
-# - **The flattery depends on the model.** Logistic regression, with its straight border, can hardly bend around single
-#   patients, and gains little.
-# - **So the leak hides which model is better.** With slices dealt, the interval of the difference holds 0: the one that guesses
-#   looks as good as the one that has learnt. "The numbers are too high, but the ranking holds" is no excuse.
+# - **The flattery depends on the model and its features.** Logistic regression gains little. Two likely reasons, not separated
+#   here: a straight border can hardly bend around single patients, and percentiles say less about who is who than a small image.
+# - **So the leak hides which model is better.** With slices dealt, the interval of the lead holds 0: the one that guesses looks
+#   at least about as good as the one that has learnt. "The numbers are too high, but the ranking holds" is no excuse.
 #
 # ### What will be new?
 #
@@ -801,33 +660,144 @@ def auc_at_new_site(model, features, labels, sites, new):
 check.exercise("04.3", auc_at_new_site)
 
 # %% [markdown]
-# When it is right, hold out each of the four sites in turn, with `grey_values` and `logistic`. The sites of all images are
-# `np.concatenate([split.table["site"] for split in splits])`. Is a new *site* harder than a new *patient*?
+# When it is right, hold out each of the four sites in turn, in a new cell:
+#
+# ```python
+# all_sites = np.concatenate([split.table["site"] for split in splits])
+# {new: auc_at_new_site(logistic, grey_values, labels, all_sites, new) for new in "ABCD"}
+# ```
+#
+# Is a new *site* harder than a new *patient*? (The [solutions](solutions/04_grey_values_and_leaks.ipynb) show the four numbers.)
 #
 # <details><summary>Answer</summary>
 #
 # Hardly, here. Compare with logistic regression in the figure, patients dealt: three sites come out a little above, site C a
-# little below. The sites of `simbrain` see equally many tumours, so there is no shortcut to lose; and every scanner sets one
-# tissue to about the same brightness, so no site is as strange as B in the first picture. At a real hospital neither need hold.
+# little below. The sites of `simbrain` see equally many tumours, so there is no shortcut to lose; and no site is as strange as B
+# in the first picture. At a real hospital neither need hold.
 #
 # </details>
+
+# %% tags=["solution"]
+all_sites = np.concatenate([split.table["site"] for split in splits])
+{new: round(auc_at_new_site(logistic, grey_values, labels, all_sites, new), 3) for new in "ABCD"}
+
+# %% [markdown]
+# ## An aside: the bias field
+#
+# *You may skip to* What to take along. No map of a whole image helps where the scale changes *within* it: a receiver coil picks up near
+# tissue better than far tissue. This smooth factor $b$ is the **bias field**. Of the true image $u$ we measure $v = u \, b$,
+# plus noise ([Tustison and others 2010](https://doi.org/10.1109/TMI.2010.2046908)), so $\log v \approx \log u + \log b$. The **homomorphic
+# filter** takes for $\log b$ *the smooth part of* $\log v$: a mean over the brain around each pixel, with weights $g_\sigma$ that
+# fall off like a bell of width $\sigma$ ($m$ is 1 in the brain and 0 outside; $*$ is smoothing).
+#
+# $$\log \hat b = \frac{g_\sigma * (m \, \log v)}{g_\sigma * m}$$
+
+# %%
+from scipy.ndimage import gaussian_filter
+
+
+def estimate_field(image, inside, sigma):
+    """Return the smooth part of an image in the brain; sigma in pixels."""
+    logarithm = np.log(np.maximum(image, 0.02)) * inside
+    weight = gaussian_filter(inside.astype(float), sigma)
+    estimate = gaussian_filter(logarithm, sigma) / np.maximum(weight, 1e-6)
+    return np.exp(estimate - estimate[inside].mean())  # the mean level cannot be known
+
+
+# %% [markdown]
+# We put a random field on the head of the first picture, and filter with $\sigma$ = 20 mm. What else may be smooth and wide, and
+# end up in the estimate?
+
+# %% tags=["plumbing"]
+from medlib.simulation.scanner import add_rician_noise, bias_field
+
+PIXEL_MM = 2.0  # of the template
+true = (0.50 * grey + 0.70 * white + 0.20 * fluid) * inside
+
+
+def scan(strength, random):
+    """Return a random field, and the slice measured with it; strength 0 is no field."""
+    field = bias_field((1, *true.shape, 1), strength, random)[0, ..., 0]
+    return field, add_rician_noise((true * field).astype(np.float32), 0.02, random)
+
+
+# %% tags=["plumbing"]
+def draw_rows(images, maps):
+    """Draw grey images above, and fields in colour below."""
+    fig, axes = plt.subplots(2, 3, figsize=(6.6, 5.8))
+    for ax, (title, image) in zip(axes[0], images.items(), strict=True):
+        ax.imshow(image[close], vmin=0.1, vmax=0.9)
+        ax.set_title(title)
+    for ax, (title, ratio) in zip(axes[1], maps.items(), strict=True):
+        percent = np.where(inside, 100 * np.log(ratio), np.nan)
+        steps = plt.get_cmap("RdBu_r", 17)  # of 5 %
+        shown = ax.imshow(percent[close], cmap=steps, vmin=-42.5, vmax=42.5)
+        ax.set_title(title)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    bar = {"location": "bottom", "shrink": 0.6, "aspect": 30}
+    fig.colorbar(shown, ax=axes[1], label="brightness changed by, %", ticks=range(-40, 41, 20), **bar)
+    return fig
+
+
+# %% tags=["plumbing"]
+field, measured = scan(0.3, np.random.default_rng(6))
+measured, field = (each / np.exp(np.log(field)[inside].mean()) for each in (measured, field))
+ALT = """Top: a brain slice, true, measured with a bias field, and corrected. Bottom, in colour: the true field,
+its estimate, and what is left over of the field after the correction. The estimate shows the dark fluid in the
+middle as blue; what is left over has the opposite sign there."""
+estimate = estimate_field(measured, inside, 20 / PIXEL_MM)
+slices = {"true": true, "measured": measured * inside, "corrected": measured / estimate * inside}
+maps = {"true field": field, "estimate": estimate, "left over": field / estimate}
+plotting.show(draw_rows(slices, maps), alt=ALT)
+
+# %% [markdown]
+# Above (window 0.1 to 0.9), the bright upper left is evened out. Below, the blue spot in the estimate is not in the true field: the
+# filter takes the dark fluid in the middle for a shadow. So, in "left over", the centre is too bright.
+
+# %% tags=["plumbing"]
+def left_over(sigma_mm, strength):
+    """Return what is left of a field, in per cent, over 20 fields."""
+    errors = []
+    for number in range(20):
+        field, measured = scan(strength, np.random.default_rng([seed, number]))
+        estimate = estimate_field(measured, inside, sigma_mm / PIXEL_MM) if sigma_mm else 1
+        errors.append(100 * np.log(field / estimate)[inside].std())
+    return np.mean(errors)
+
+
+# %% tags=["plumbing"]
+invented = left_over(20, 0.0)
+ledger.record("04/bias_invented", invented, parameters, limits=(0, 100), chance=0)
+ledger.say(
+    "What is left over (standard deviation of the brightness in the brain; mean over 20 fields, one anatomy):\n\n"
+    "- a **strong** field of {s0:.1f} %: {s20:.1f} % after 20 mm, {s40:.1f} % after 40 mm;\n"
+    "- a **weak** field of {w0:.1f} %: {w20:.1f} % after 20 mm, {w40:.1f} % after 40 mm;\n"
+    "- **no** field (20 draws of the noise): the filter *invents* one, of {bias_invented:.1f} % with 20 mm, {n40:.1f} % with 40 mm.",
+    s0=left_over(None, 0.3), s20=left_over(20, 0.3), s40=left_over(40, 0.3),
+    w0=left_over(None, 0.1), w20=left_over(20, 0.1), w40=left_over(40, 0.1), n40=left_over(40, 0.0),
+)
+
+# %% [markdown]
+# On a strong field both widths help, 20 mm slightly more. On a weak one 20 mm does harm while 40 mm helps; without a field both
+# do harm. You rarely know how strong a field is: when in doubt choose wide, and draw what you took away as a map: it should
+# show no anatomy. The usual tool is **N4**, which fits a smooth surface
+# step by step while it sharpens the histogram (the same paper).
+#
+# ## What to take along
 #
 # **In this lesson we**
 #
 # - normalised in three ways: percentiles resist outliers, the z-score empties the means, and none removes the scanner;
 # - decided claims by differences within patients, and asked new patients before believing a pattern;
-# - took a bias field away, and with it part of the anatomy;
-# - drew and measured the leak: it made guessing look like knowledge, and as good as a model that has learnt.
+# - drew and measured the leak: it made guessing look like knowledge, and about as good as a model that has learnt;
+# - (in the aside) took a bias field away, and with it part of the anatomy.
 #
 # **Next** [lesson 05](05_classical_baseline.ipynb) builds the honest opponent that every network has to beat: a classical model on
 # hand-made features.
 #
 # **References**
 #
-# - J. C. Reinhold and others: Evaluating the impact of intensity normalization on MR image synthesis (2019),
-#   [arXiv:1812.04652](https://arxiv.org/abs/1812.04652).
-# - J. G. Sled, A. P. Zijdenbos, A. C. Evans: A nonparametric method for automatic correction of intensity nonuniformity in MRI
-#   data, *IEEE Transactions on Medical Imaging* 17 (1998), [doi:10.1109/42.668698](https://doi.org/10.1109/42.668698).
 # - N. J. Tustison and others: N4ITK: improved N3 bias correction, *IEEE Transactions on Medical Imaging* 29 (2010),
 #   [doi:10.1109/TMI.2010.2046908](https://doi.org/10.1109/TMI.2010.2046908).
 # - E. Yagis and others: Effect of data leakage in brain MRI classification using 2D convolutional neural networks,

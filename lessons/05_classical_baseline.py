@@ -59,8 +59,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# > **Predict** Both slices are FLAIR, from the same scanner and height in the head. One has a tumour. Which? And what would you
-# > tell a computer to measure?
+# > **Predict** Two FLAIR slices, from the same scanner and height in the head. Which has a tumour? And what would you tell a
+# > computer to measure?
 #
 # <details><summary>Answer</summary>
 #
@@ -82,13 +82,10 @@ plotting.show(
 #
 # ## An image becomes a row of numbers
 #
-# `simbrain` is simulated: 600 virtual patients, half with a tumour, four slices each, three channels (T1, T2, FLAIR). It tells
-# about *methods*, not about hospitals.
-
-# %% tags=["nbval-check-output"]
-data.summary()
-
-# %% [markdown]
+# `simbrain` is simulated and tells about *methods*, not about hospitals: 600 virtual patients, half with a tumour, four slices each,
+# three channels (T1, T2, FLAIR). Of these, 420 patients train and 90 validate. The other 90 we leave aside: for the test we simulate
+# 90 further patients, kept for this lesson and its study.
+#
 # Move the head by one pixel, and every pixel shows another place. A **feature** is a number computed from the image that should keep
 # its meaning then.
 #
@@ -96,24 +93,24 @@ data.summary()
 #
 # A tumour holds more water than healthy tissue and is brighter in FLAIR. The mean hardly notices a small one. The bright end
 # may: the [percentile](https://numpy.org/doc/stable/reference/generated/numpy.percentile.html) $q_k$ is the value that $k$ per
-# cent of the tissue pixels do not exceed. Pixels that are zero in every channel are background, not tissue.
+# cent of the tissue pixels do not exceed.
 #
 # > **Predict** In which of the two slices is the bright end, say $q_{98}$, higher?
 
 # %% tags=["nbval-check-output"]
-tissue = [image[image.max(axis=-1) > 0] for image in pair]  # of A and of B
+tissue = [image[image.max(axis=-1) > 0] for image in pair]  # not background
 ends = [50, 75, 90, 95, 98, 99]
 bright = [np.percentile(pixels[:, -1], ends) for pixels in tissue]  # FLAIR is last
 pd.DataFrame(bright, index=["A", "B (tumour)"], columns=[f"q{k}" for k in ends]).round(2)
 
 # %% [markdown]
-# In A, the one *without* a tumour. A percentile counts bright pixels and does not see whether they lie together. One feature is
-# easily fooled. We need several, and something that weighs them.
+# In A, the one *without* a tumour. A percentile does not see whether bright pixels lie together. We need several features, and
+# something that weighs them.
 #
 # ### How uneven: local standard deviation
 #
-# Tissue has a **texture**: smooth or coarse. A simple measure is the standard deviation in a window $W$ of $5 \times 5$
-# pixels around each pixel, with $\langle \cdot \rangle_W$ for the mean over it:
+# **Texture** is how smooth or coarse tissue looks. A simple measure is the standard deviation in a window $W$ of $5 \times 5$
+# pixels, with $\langle \cdot \rangle_W$ for the mean over it:
 #
 # $$r = \sqrt{\langle x^2 \rangle_W - \langle x \rangle_W^2}$$
 
@@ -169,57 +166,61 @@ alt += "the window holds the rim of the brain or a dark ventricle, and low insid
 plotting.show_animation(window_frames(), milliseconds=500, alt=alt)
 
 # %% [markdown]
-# Where the window holds bright *and* dark pixels, at the rim of the brain or of the dark ventricles, $r$ is high. In the middle
-# of the tumour it is low, as in any even tissue. Percentiles of $r$ become features.
+# Where the window holds bright *and* dark pixels, at the rim of the brain or of the ventricles, $r$ is high; inside the tumour it
+# is low, as in any even tissue. Percentiles of $r$ become features.
 #
-# ### Which grey stands beside which: co-occurrence
+# ### Two more, briefly
 #
-# Round the image to a few grey levels, $0, 1, 2, \dots$ The **co-occurrence matrix** counts how often level $i$ has
-# level $j$ beside it, to the left or to the right ([Haralick and others 1973](https://doi.org/10.1109/TSMC.1973.4309314)).
-# The paper's own example:
+# The **co-occurrence matrix** counts how often grey level $i$ stands beside level $j$ ([Haralick and others
+# 1973](https://doi.org/10.1109/TSMC.1973.4309314)). An even image has its counts near the diagonal: its *homogeneity* is high, its
+# *contrast*, the mean of $(i-j)^2$, low.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["plumbing"]
 levels = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 2, 2, 2], [2, 2, 3, 3]])
 counts = np.zeros((4, 4), int)
 np.add.at(counts, (levels[:, :-1], levels[:, 1:]), 1)  # pixel, its right neighbour
 counts += counts.T  # and read backwards
-print(levels, counts, sep="\n\n")
+fig, (left, right) = plt.subplots(1, 2, figsize=(5.6, 2.9))
+left.imshow(levels, vmin=-1, vmax=4)
+right.imshow(counts, cmap="Blues", vmax=9)
+for ax, numbers in ((left, levels), (right, counts)):
+    ax.grid(False)
+    for (y, x), number in np.ndenumerate(numbers):
+        colour = "w" if ax is left and number < 2 else "k"
+        ax.text(x, y, number, ha="center", va="center", color=colour, fontsize=12)
+left.set(title="an image", xticks=[], yticks=[])
+right.set(title="how often side by side", xlabel="level $j$", ylabel="level $i$", xticks=range(4), yticks=range(4))
+alt = "Left: an image of 4 by 4 pixels with grey levels 0 to 3. Right: its matrix; the high counts lie on the diagonal."
+plotting.show(fig, alt=alt, fold="The example of that paper: level 2 stands beside level 2 three times, seen from both sides: 6")
 
 # %% [markdown]
-# Above the picture, below its matrix. Level 2 stands beside level 2 three times, each seen from both sides: 6. The counts
-# divided by their sum are shares $P_{ij}$, and one feature made of them is the
-#
-# $$\text{contrast} = \sum_{i,j} P_{ij}\,(i-j)^2,$$
-#
-# small where neighbours are alike.
-#
-# ### Which way the edges run: HOG
-#
-# A **histogram of oriented gradients** was made to [find pedestrians](https://doi.org/10.1109/CVPR.2005.177) by their shape.
-# Differences to its neighbours give each pixel an edge strength and a direction. The image is cut into cells, each with a
-# histogram of the directions in nine bins, where a strong edge counts more:
+# A **histogram of oriented gradients** (HOG), made to [find pedestrians](https://doi.org/10.1109/CVPR.2005.177), counts in each of
+# $4 \times 4$ cells which way the edges run, in nine directions, a strong edge counting more. Normalised in the $3 \times 3$
+# overlapping blocks of $2 \times 2$ cells, that makes $9 \cdot 4 \cdot 9 = 324$ numbers.
 
 # %% tags=["plumbing"]
 from skimage.feature import hog
 
-strength = np.hypot(*np.gradient(picture))
-cell = (len(picture) // 8,) * 2
+cell = (len(picture) // 4,) * 2
 _, strokes = hog(picture, 9, pixels_per_cell=cell, cells_per_block=(2, 2), visualize=True)
-stages = np.stack([picture / picture.max(), strength / strength.max(), strokes / strokes.max()])
-fig = plotting.image_grid(stages, titles=["B", "edge strength", "HOG, 8 x 8 cells"], columns=3)
+stages = np.stack([picture / picture.max(), strokes / strokes.max()])
+fig = plotting.image_grid(stages, titles=["B", "its HOG"], columns=2)
+for ax in fig.axes[:2]:
+    for place in np.arange(1, 4) * cell[0] - 0.5:
+        ax.axhline(place, color=plotting.SKY, lw=0.7)
+        ax.axvline(place, color=plotting.SKY, lw=0.7)
 plotting.show(
     fig,
-    alt="Left: slice B. Middle: edge strength, bright along the rim of the brain and the ventricles. Right: a star "
-    "of strokes in each cell, bright in the directions in which its edges run.",
+    alt="Left: slice B, cut into 4 by 4 cells. Right: a star of strokes in each cell, bright in the directions in "
+    "which its edges run; along the rim of the brain they follow the rim.",
+    fold="The HOG of slice B: the strokes lie along the edges",
 )
 
 # %% [markdown]
-# Each cell has a star of nine strokes, one a bin, drawn *along* the edges, brighter where more counts. (Each picture is divided
-# by its maximum. The features use $4 \times 4$ cells.)
-#
 # ### All images
 #
-# `medlib.models.classical` does the same for every image. Intensity and texture are measured in each channel, HOG in FLAIR.
+# `medlib.models.classical` measures these in every image: 11 features of intensity and 21 of texture in each of the three
+# channels, HOG in FLAIR.
 
 # %% tags=["nbval-check-output"]
 from medlib.models import classical
@@ -236,9 +237,9 @@ features = {
 {name: table.shape for name, table in features["train"].items()}  # images, features
 
 # %% [markdown]
-# **Exercise 05.1: a feature of your own.** A brain is nearly symmetric, and a tumour is usually on one side. Write a function
+# **Exercise 05.1: a feature of your own.** A brain is nearly symmetric, a tumour usually on one side. Write a function
 # that gets images of shape `(n, height, width, channels)` and returns, shape `(n, channels)`, the mean absolute difference
-# between each image and its left-right mirror image, pixel by pixel.
+# between each image and its left-right mirror image.
 #
 # > **Hint** `images[:, :, ::-1]` reverses the columns. Average over rows and columns, not over channels.
 
@@ -257,7 +258,7 @@ def asymmetry(images):
 check.exercise("05.1", asymmetry)
 
 # %% [markdown]
-# [Solution](solutions/05_classical_baseline.ipynb)
+# [Solution](solutions/05_classical_baseline.ipynb). Does your feature find tumours? We ask it below, as soon as we have a measure.
 #
 # ## Features become a score
 #
@@ -299,8 +300,8 @@ alt += "the same median. Three parallel lines of equal score rise to the right; 
 plotting.show(fig, alt=alt)
 
 # %% [markdown]
-# The solid line is where the model hesitates, $s = 0$. It *rises*: the model does not ask "is something bright?" but "is the
-# bright end bright *for this brain*?" A and B are still the wrong way round: A has the higher score. Two features are not enough.
+# On the solid line, $s = 0$, the model hesitates. It *rises*: the model asks "is the bright end bright *for this brain*?" A and B
+# are still the wrong way round: A has the higher score. Two features are not enough.
 #
 # ### From a threshold to the AUC
 #
@@ -353,16 +354,16 @@ alt += "that moves from high to low. Right: the ROC curve is drawn from the lowe
 plotting.show_animation(threshold_frames([0, *np.arange(2.5, -2.6, -0.5)]), milliseconds=700, alt=alt)
 
 # %% [markdown]
-# A high threshold is the lower left corner: hardly an alarm, hardly a tumour caught. A threshold below all scores is the upper
-# right: everything is an alarm. A model that guesses gives the diagonal.
+# A high threshold is the lower left corner: hardly an alarm, hardly a tumour caught. One below all scores is the upper right.
+# Guessing gives the diagonal.
 #
-# The **AUC**, the area under the curve, needs no threshold. It is the probability that a tumour image scores higher
+# The **AUC**, the area under the curve, needs no threshold: it is the probability that a tumour image scores higher
 # than a normal one, ties counting half ([Hanley and McNeil 1982](https://doi.org/10.1148/radiology.143.1.7063747)):
 #
 # $$\text{AUC} = \frac{1}{n_1 n_0} \sum_{a:\, y_a = 1}\ \sum_{b:\, y_b = 0} \Big( [s_a > s_b] + \tfrac{1}{2} [s_a = s_b] \Big)$$
 #
 # Here $y$ is the label, 1 for a tumour; $n_1$ and $n_0$ count the images of each class; $[\cdot]$ is 1 if true, else 0. One half is
-# guessing, 1 a perfect order. In code, for all pairs at once:
+# guessing, 1 a perfect order. In code:
 
 # %% tags=["nbval-check-output"]
 from medlib.evaluation import statistics
@@ -373,7 +374,27 @@ def auc(labels, scores):
 
 
 by_pairs = np.mean((s1[:, None] > s0) + 0.5 * (s1[:, None] == s0))
-print("pairs and area agree:", np.isclose(by_pairs, auc(validation.labels, line_scores)))
+print(f"by pairs {by_pairs:.3f}, as area {auc(validation.labels, line_scores):.3f}")
+
+# %% [markdown]
+# > **Predict** Your feature of exercise 05.1: will `auc(validation.labels, asymmetry(validation.images)[:, -1])` beat guessing?
+# > What does a turned head do to it?
+#
+# <details><summary>Answer</summary>
+#
+# No: 0.49. The heads are turned and shifted, and such a head differs from its mirror image without any tumour. The solution turns
+# and shifts each until it is most symmetric: 0.57. Both intervals over patients hold 0.5.
+#
+# </details>
+
+# %% tags=["solution"]
+from scipy.ndimage import rotate  # exercise 05.1, tried
+
+flair = validation.images[..., -1:]
+turned = [rotate(flair, angle, axes=(1, 2), reshape=False, order=1) for angle in range(-20, 21, 4)]
+every = [asymmetry(np.roll(t, shift, axis=2))[:, 0] for t in turned for shift in range(-4, 5)]
+print(f"as they come {auc(validation.labels, asymmetry(flair)[:, 0]):.2f}")
+print(f"turned and shifted until most symmetric {auc(validation.labels, np.min(every, axis=0)):.2f}")
 
 # %% [markdown]
 # ## Choosing on validation
@@ -381,7 +402,7 @@ print("pairs and area agree:", np.isclose(by_pairs, auc(validation.labels, line_
 # Each family alone, two together, or all three: five candidates. `build_classifier` is the pipeline from above with a stronger
 # penalty. Each learns from the training patients and is compared on the validation patients.
 #
-# > **Predict** Which family of features will be best alone, which worst? And will all three together beat two?
+# > **Predict** Which family will be best alone, which worst? Will all three beat two?
 
 # %%
 candidates = {}
@@ -391,8 +412,9 @@ for members in [[name] for name in families] + [["intensity", "texture"], list(f
     candidates[" + ".join(members)] = pipeline, table
 
 # %% [markdown]
-# All score the *same* patients, so the *difference* of two AUCs gets an interval of its own, a **paired** one
-# ([DeLong and others 1988](https://doi.org/10.2307/2531595)), in which the images of one patient count together.
+# All score the *same* patients, so the *difference* of two AUCs gets its own, **paired** interval
+# ([DeLong and others 1988](https://doi.org/10.2307/2531595)), extended so that the images of one patient count together
+# ([Obuchowski 1997](https://doi.org/10.2307/2533958)).
 
 # %%
 scores = {
@@ -444,11 +466,12 @@ ledger.say(
 )
 
 # %% [markdown]
-# - Alone, **intensity** comes out highest, and **HOG** guesses. HOG describes *fixed places*, and a tumour may sit anywhere: a
-#   likely reason, not tested.
-# - **Two families are better than one**; perhaps brightness and texture say different things.
-# - **All three are worse than two.** HOG adds 324 numbers. The training AUC (open) rises, the validation AUC (filled) falls: that
-#   is **overfitting**. The distance between the two, the **generalisation gap**, is none by itself: the best candidate has one.
+# - Alone, **intensity** comes out highest, and **HOG** guesses; likely (not tested) because a tumour may sit anywhere,
+#   and HOG describes *fixed places*.
+# - **On these patients two families beat one**; perhaps brightness and texture say different things,
+# - **and all three are worse than two, with this penalty.** HOG adds 324 numbers. The training AUC (open) rises, the validation
+#   AUC (filled) falls: that is **overfitting**. The distance between the two, the **generalisation gap**, is not overfitting in
+#   itself: even the best candidate has one.
 #
 # All four paired intervals, at the right, lie below zero.
 #
@@ -479,18 +502,18 @@ check.exercise("05.2", choose_penalty)
 
 # %% [markdown]
 # [Solution](solutions/05_classical_baseline.ipynb). Try it on the features in `candidates[best][1]`, a dictionary with a table a split, with
-# `[0.001, 0.01, 0.1, 1, 10]`. Then give it the training features as `new`, too. Which `C` wins, and why?
+# `[0.001, 0.01, 0.1, 1, 10]`. Which `C` wins? And which, if the training features are `new`, too?
 #
 # <details><summary>Answer</summary>
 #
-# On validation 1, a little ahead of the 0.1 of `build_classifier`. On the training images the weakest penalty: a model that is held
-# back less fits better what it has seen.
+# On validation 1, a little ahead of the 0.1 of `build_classifier`. On the training images 10: the weakest penalty fits best what
+# it has seen.
 #
 # </details>
 #
 # ### Choosing features is learning, too
 #
-# Radiomics software gives a thousand features, of which one keeps the best. Chosen on which patients? An experiment *without
+# Radiomics software can give a thousand features; people keep the best few. Chosen on which patients? An experiment *without
 # any signal*: 60 patients, 1,000 random numbers each, labels shuffled. We keep the best 20 and test by
 # **cross-validation**: five times, a model learns from four fifths of the patients and scores the last fifth. With
 # `leak=True` the 20 are chosen on all patients *before* that, else in the pipeline, on the four fifths.
@@ -536,13 +559,13 @@ ledger.say(
 
 # %% [markdown]
 # A brilliant result from nothing: the labels of the patients to be scored had helped to choose, as in published studies
-# ([Ambroise and McLachlan 2002](https://doi.org/10.1073/pnas.102102699)). Put *every* step that learns into the pipeline, and
-# *this* leak cannot happen.
+# ([Ambroise and McLachlan 2002](https://doi.org/10.1073/pnas.102102699)). With *every* step that learns in the pipeline, *this*
+# leak cannot happen.
 #
 # ## The test, once
 #
-# Our winner was picked *because* its number is high. The best of five noisy numbers is on average a little too good, and so is its
-# lead. So we measure it again, on 90 new patients.
+# The best of five noisy numbers is on average a little too good, and so is its lead. We measure the number again, on the
+# 90 patients simulated for this test; the lead we leave untested.
 
 # %%
 pipeline, table = candidates[best]
@@ -560,6 +583,8 @@ ledger.say(
 )
 
 # %% [markdown]
+# It did not fall this time: the expected loss is small beside an interval that reaches 0.06 to 0.08 either way.
+#
 # Below are the two tumour images with the lowest scores and the two normal ones with the highest. Which are the tumours?
 
 # %% tags=["plumbing"]
@@ -572,6 +597,9 @@ pictures = test.images[worst][..., -1][crop]
 fig = plotting.image_grid(pictures, titles=list("CDEF"), window=window)
 plotting.show(fig, alt=f"{channel} of four test images that the model gets wrong.")
 
+# %% [markdown]
+# Decide, then open the answer.
+
 # %% tags=["plumbing"]
 titles = [f"{c}: {names[test.labels[w]]}, {test_scores[w]:+.1f}" for c, w in zip("CDEF", worst, strict=True)]
 fig = plotting.image_grid(pictures, titles=titles, window=window)
@@ -580,19 +608,25 @@ if test.masks is not None:
         plotting.outline(ax, mask)
 plotting.show(
     fig,
-    alt="The same four images with their scores and the tumours outlined: two that were missed are small or faint, two false "
+    fold="Answer: scores and outlines",
+    alt="The same four images with their scores and the tumours outlined: two that were missed are small and faint, two false "
     "alarms are full of bright spots.",
 )
 
 # %% [markdown]
-# The missed tumours are small and faint, the false alarms full of bright spots. Percentiles and texture do not know *what* is
-# bright, nor where.
+# <details><summary>What the four say</summary>
+#
+# These two missed tumours are small and faint, these two false alarms full of bright spots. (The misses also lie higher in the
+# head; four images cannot tell which matters.) Percentiles tell how much is bright, texture how bright and dark are mixed nearby.
+# Neither tells *where* in the head the bright pixels lie, or whether they form one round lump.
+#
+# </details>
 #
 # ## Three claims about deep learning
 #
-# Now a small **convolutional network**: layers of filters whose numbers are *learnt*, then a weighted sum of what the last filters
-# find. [Lesson 06](06_convolution.ipynb) and [lesson 08](08_first_cnn.ipynb) open the box. It
-# is trained once and briefly. Its score is the mean over an image and its mirror image.
+# Now a small **convolutional network**: layers of filters whose numbers are *learnt*, then a weighted sum of what the last ones
+# find ([lesson 06](06_convolution.ipynb) and [lesson 08](08_first_cnn.ipynb) open the box). It is trained once, briefly; its score is
+# the mean over an image and its mirror image. We use the same test patients again, but choose nothing by them.
 
 # %% tags=["plumbing"]
 from medlib import models as networks
@@ -621,13 +655,13 @@ ledger.say(
 )
 
 # %% [markdown]
-# This is *one* training, on *one* draw of patients: not yet a claim.
+# *One* training, on *one* draw of patients: not yet a claim.
 #
 # ### Claim 1: a network learns its features
 #
 # Cut off the network's last layer: 64 numbers an image remain, its **learnt features**. Are they worth more than those of the same
-# network *before* training, with random filters? A logistic regression gets either, learns from the validation patients, whom
-# the network has not seen, and is tested on the test patients.
+# network *before* training, with random filters? A logistic regression learns from either on the validation patients, whom the
+# network has not seen.
 
 # %%
 untrained = networks.build("cnn", data.image_shape, task, seed=seed)  # before training
@@ -658,26 +692,32 @@ ledger.say(
 )
 
 # %% [markdown]
-# The interval speaks about other patients. The band above it speaks about other *trainings*: it is from ten of them, and stays far
+# The interval speaks about other *test* patients. The band above it speaks about other *trainings*, on the same patients: it is from ten of them, and stays far
 # above zero. Claim 1 holds here.
 #
 # ### A study for the other two claims
 #
-# Claims 2 and 3 compare two *ways of learning*. That takes many trainings, which the course keeps as a **study**
-# (`studies/learning_curve.toml`):
+# Claims 2 and 3 compare two *ways of learning*. That takes many trainings, a **study** (`studies/learning_curve.toml`):
 #
 # - 100, 300, 1,000 or all 2,040 images of the training and validation patients, always *whole patients*;
-# - at each size ten trainings of our winner and ten of the network; each draws other patients, the same for both models;
-# - about 400 steps for the network at every size, so that more images do not mean a longer training;
+# - at each size ten trainings of our winner and of the network; each draws other patients, the same for both models;
+# - about 400 steps for the network at every size: more images do not mean a longer training;
 # - this lesson's test patients.
 #
 # > **Predict** Draw two curves, AUC against the number of images. Which is on top with 100 images? Do they cross, and if so, where?
 
-# %%
+# %% tags=["plumbing"]
 from coursekit import studies
 
 study = studies.load_study("learning_curve")  # None where only the package is installed
 rows = studies.table(study) if study else None
+
+
+def gain_difference(labels, scores):
+    """The network's gain minus the hand-made model's; scores: few and all, of either."""
+    few, every, few_network, every_network = (auc(labels, column) for column in scores.T)
+    return (every_network - few_network) - (every - few)
+
 
 # %% tags=["plumbing"]
 COLOUR = {"classical": plotting.BLUE, "cnn": plotting.VERMILION}
@@ -716,26 +756,22 @@ if study:
         "and 2,040 it is clearly higher. Stars: the two models of this lesson.",
         save="05_learning_curves",
     )
+    worst_network = min(auc(study.labels, s) for s in study.scores["cnn", 300])
+    ledger.say("With 300 images one of the ten networks failed: its AUC is {worst:.2f}.", worst=worst_network)
 
 # %% [markdown]
-# Lines are means of ten trainings, circles the single ones, stars the two models of this lesson, whose network had half the steps
-# and fewer random changes of its images. The pale bands are 95 % intervals for the *mean*, had there been other trainings *and*
-# other test patients ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)). At 1,000 and 2,040 images the
-# ten draws overlap or are the same; there the bands are, if anything, too narrow.
+# Lines are means of ten trainings, circles the single ones, stars this lesson's models (the network with half the steps and fewer
+# random changes of its images). The bands are 95 % intervals for the *mean*. They allow for two kinds of luck: which patients were drawn
+# for training, and which were tested ([Dorfman, Berbaum and Metz 1992](https://doi.org/10.1097/00004424-199209000-00015)). Ten
+# draws of 1,000 images share many patients, and all 2,040 are the same every time: there the bands are, if anything, too narrow.
 #
-# With 100 images both are poor. With 300, one of ten networks learnt nothing; the other nine beat every hand-made model.
+# With 100 images both models are poor; the hand-made mean is on top, but the bands overlap almost wholly. The two means cross
+# between 100 and 300. With 300, the other nine networks beat every hand-made model.
 #
 # ### Claims 2 and 3, size by size
 #
-# Claim 3: the network's AUC is higher. Claim 2: from few images to all, the network **gains** more. "Few" can be 100, 300 or 1,000.
-# Either is a difference, network minus hand-made, on the same patients:
-
-# %%
-def gain_difference(labels, scores):
-    """The network's gain minus the hand-made model's; scores: few and all, of either."""
-    few, every, few_network, every_network = (auc(labels, column) for column in scores.T)
-    return (every_network - few_network) - (every - few)
-
+# Claim 3: the network's AUC is higher. Claim 2: from few images (100, 300 or 1,000) to all, it **gains** more. Either is a
+# difference, network minus hand-made:
 
 # %% tags=["plumbing"]
 def gains_from(n):
@@ -780,17 +816,17 @@ if study:
 # %% [markdown]
 # Green intervals lie above zero.
 #
-# - **Claim 3, more accurate.** 100 images: neither is shown to be better. 300: not shown either; the failed training widens the interval.
-#   1,000 and 2,040: the network is better.
-# - **Claim 2, gains more.** From 100 images: yes. From 300 or from 1,000: no difference between the gains is shown.
+# - **Claim 3, more accurate.** With 1,000 and 2,040 images: yes. These intervals may be too narrow, but they lie well clear of zero. With 100 or 300 neither model is shown to be better; at 300 the
+#   failed training widens the interval.
+# - **Claim 2, gains more.** From 100 images: yes. From 300 the interval is too wide to say. From 1,000 the estimate even points the
+#   other way, but its interval holds zero.
 #
-# So do not ask "which is better?" but "which is better *with the images I have*?" The study says no more than it compared: a small
-# network with 400 steps and no tuning, against features settled on validation patients who are among the 2,040 images; on a simulation
-# from one template brain.
+# So ask "which is better *with the images I have*?" The study compared a small network, 400 steps and no tuning, with features
+# settled on validation patients who are among the 2,040 images, on a simulation from one template brain.
 #
-# **Exercise 05.3: one training each.** Somebody trains each model once and believes the higher AUC. How often does the network win? Write
-# a function that gets the labels and the scores of both models, shape `(trainings, n)`, and returns the share of trainings in which the
-# network's AUC is strictly higher.
+# **Exercise 05.3: one training each.** Somebody trains each model once and believes the higher AUC. Write a function that gets the
+# labels and the scores of both models, shape `(trainings, n)`, and returns the share of trainings in which the network's AUC is
+# strictly higher.
 #
 # > **Hint** `auc` takes one row at a time. Row $t$ of one belongs to row $t$ of the other.
 
@@ -811,12 +847,12 @@ check.exercise("05.3", share_of_wins)
 
 # %% [markdown]
 # [Solution](solutions/05_classical_baseline.ipynb). Then call it with `study.labels`, `study.scores["cnn", n]` and `study.scores["classical", n]` for
-# `n` of 100, 300, 1000 and "all". Where would one training have told the wrong story?
+# `n` of 100, 300, 1000 and "all". How often does the network win, and where would one training have misled?
 #
 # <details><summary>Answer</summary>
 #
-# With 100 images the network wins four times of ten: no story at all. With 300 one training in ten contradicts the others, but there
-# the study does not show which model is better. With all images one in ten misleads: that network ended just below the hand-made model. With 1,000 none.
+# With 100 images four times out of ten: no story at all. With 300 and with all images one training in ten contradicts the others;
+# with 1,000 none.
 #
 # </details>
 #
@@ -826,7 +862,7 @@ check.exercise("05.3", share_of_wins)
 # - weighed features by logistic regression, and read its scores by a ROC curve and an AUC;
 # - compared five candidates on validation patients, and tested the winner once;
 # - made an excellent AUC from pure noise by choosing features before the split;
-# - found claim 1 to hold here, showed claim 2 only for the step from 100 images to all, claim 3 only with 1,000 or more.
+# - found claim 1 to hold here, showed claim 2 only from 100 images to all, claim 3 only with 1,000 and 2,040.
 #
 # Nothing here is a medical device.
 #
@@ -836,12 +872,13 @@ check.exercise("05.3", share_of_wins)
 #
 # - R. J. Gillies, P. E. Kinahan, H. Hricak: [Radiomics: images are more than pictures, they are data](https://doi.org/10.1148/radiol.2015151169),
 #   *Radiology* 278 (2016) 563-577.
-# - R. M. Haralick, K. Shanmugam, I. Dinstein: [Textural features for image classification](https://doi.org/10.1109/TSMC.1973.4309314), *IEEE Transactions on
-#   Systems, Man, and Cybernetics* SMC-3 (1973) 610-621.
+# - R. M. Haralick, K. Shanmugam, I. Dinstein: [Textural features for image classification](https://doi.org/10.1109/TSMC.1973.4309314), *IEEE Trans. Syst. Man
+#   Cybern.* SMC-3 (1973) 610-621.
 # - N. Dalal, B. Triggs: [Histograms of oriented gradients for human detection](https://doi.org/10.1109/CVPR.2005.177), *CVPR* 2005, 886-893.
 # - J. A. Hanley, B. J. McNeil: [The meaning and use of the area under a ROC curve](https://doi.org/10.1148/radiology.143.1.7063747), *Radiology* 143 (1982) 29-36.
 # - E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson: [Comparing the areas under two or more correlated ROC curves](https://doi.org/10.2307/2531595),
 #   *Biometrics* 44 (1988) 837-845.
+# - N. A. Obuchowski: [Nonparametric analysis of clustered ROC curve data](https://doi.org/10.2307/2533958), *Biometrics* 53 (1997) 567-578.
 # - C. Ambroise, G. J. McLachlan: [Selection bias in gene extraction](https://doi.org/10.1073/pnas.102102699), *PNAS* 99 (2002) 6562-6566.
 # - D. D. Dorfman, K. S. Berbaum, C. E. Metz: [Receiver operating characteristic rating analysis](https://doi.org/10.1097/00004424-199209000-00015),
 #   *Investigative Radiology* 27 (1992) 723-731.

@@ -735,8 +735,7 @@ def moving():
         image = shifted(shift)
         for ax, drawn in zip(axes, (image, strided_map(image, 1), strided_map(image, 4)), strict=True):
             ax.clear()
-            ax.imshow(drawn, vmin=0.2, vmax=0.8)
-            ax.set_axis_off()
+            ax.imshow(drawn, vmin=0.2, vmax=0.8), ax.set_axis_off()
         axes[0].set_title(f"shifted\nby {shift} px", fontsize=11)
         axes[1].set_title(f"stride 1:\nlargest {strided_map(image, 1).max():.3f}", fontsize=11)
         axes[2].set_title(f"stride 4:\nlargest {strided_map(image, 4).max():.3f}", fontsize=11)

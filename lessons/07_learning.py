@@ -459,8 +459,7 @@ def number_table(ax, values, title, frame=(0, 0, 0, 0)):
     for (i, j), value in np.ndenumerate(values):
         ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=12)
     ax.add_patch(plt.Rectangle(frame[:2], *frame[2:], fill=False, ec="black", lw=3))
-    ax.set_title(title)
-    ax.set_axis_off()
+    ax.set_title(title), ax.set_axis_off()
 
 
 tables = np.random.default_rng(3)

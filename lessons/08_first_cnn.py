@@ -77,8 +77,7 @@ from coursekit import check, ledger
 plotting.use_style()
 warnings.filterwarnings("ignore", message=r"(?s).*(softmax|y_pred.shape|shuffle=True|are taken for)")  # they are told in the text
 assert len(data.class_names) == 2, f"this lesson needs two classes, not {data.class_names}"
-image_size = data.image_shape[0]
-class_names, channels = data.class_names, data.channel_names
+image_size, class_names, channels = data.image_shape[0], data.class_names, data.channel_names
 parameters = {"dataset": dataset, "image_size": image_size, "steps": steps, "seed": seed}
 simulated = data.name == "simbrain"
 window = (0.25, 0.7) if simulated else (0, 1)

@@ -15,6 +15,7 @@ import base64
 import io
 import os
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -57,7 +58,7 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
+def show(fig: Figure, *, alt: str, save: str | None = None, fold: str | None = None) -> None:
     """Display a figure with its alternative text, and close it.
 
     Parameters
@@ -69,6 +70,8 @@ def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
         Name of the picture in the repository's ``figures/``, without an ending. It is written while
         the notebooks are being built (``MEDLIB_FIGURES`` names the folder), never from a reader's
         own session.
+    fold : str, optional
+        Words to click on before the figure is seen, for one that gives an answer away.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def show(fig: Figure, *, alt: str, save: str | None = None) -> None:
     if save and folder:
         with files.replacing(Path(folder) / f"{save}.png") as partial:
             partial.write_bytes(picture)
-    _display(picture, alt)
+    _display(picture, alt, fold)
 
 
 def show_animation(frames: Iterable[Figure], *, alt: str, milliseconds: int = 200) -> None:
@@ -291,7 +294,7 @@ def _drawn(fig: Figure):
     return Image.open(drawn).convert("RGB")
 
 
-def _display(picture: bytes, alt: str) -> None:
+def _display(picture: bytes, alt: str, fold: str | None = None) -> None:
     """Put the picture into the notebook; outside a notebook print its text."""
     from IPython import get_ipython
     from IPython.display import display
@@ -299,5 +302,10 @@ def _display(picture: bytes, alt: str) -> None:
     if get_ipython() is None:
         print(alt)
         return
-    data = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": alt}
+    encoded = base64.b64encode(picture).decode("ascii")
+    data = {"image/png": encoded, "text/plain": alt}
+    if fold:
+        image = f'<img alt="{escape(alt)}" src="data:image/png;base64,{encoded}">'
+        html = f"<details><summary>{escape(fold)}</summary>{image}</details>"
+        data = {"text/html": html, "text/plain": alt}
     display(data, raw=True, metadata={"image/png": {"alt": alt}})

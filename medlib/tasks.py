@@ -48,6 +48,9 @@ class Classification:
 
     def targets(self, split: Split) -> np.ndarray:
         """Return what the last layer should give, float32, shape (n, units)."""
+        if split.labels.max() >= len(self.class_names):
+            expected, found = f"one of {', '.join(self.class_names)}", f"label {split.labels.max()}"
+            raise DataError("labels", expected=expected, found=found)
         one_hot = np.eye(len(self.class_names), dtype=np.float32)[split.labels]
         return one_hot[:, -self.n_units :]
 

@@ -15,8 +15,9 @@ from medlib.errors import UsageError
 # Found by five-fold cross-validation inside breast ultrasound (tumour or normal, benign or
 # malignant), the training and validation images of BreastMNIST, and those of simbrain: networks,
 # strength of the changes, steps, and the last averaged weights against those of a chosen epoch;
-# `benchmarks/recipe.py` compares networks and settings again.
-LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3}
+# `benchmarks/recipe.py` compares networks and settings again. Not so the rate of the recurrent
+# network: it is that of the plain one, whose encoder it has.
+LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3, "rnn": 4e-3, "vit": 8e-3, "vit_patches": 1e-3}
 AUGMENTATION = {
     "flip": True,
     "shift": 0.05,
@@ -169,7 +170,8 @@ def fit(
     Raises
     ------
     UsageError
-        If ``epochs`` or ``batch_size`` is below 1.
+        If ``epochs`` or ``batch_size`` is below 1, or the network takes images of another shape or
+        has outputs for other classes.
     RunError
         If the checkpoint cannot be read or written, or the loss is not a number.
     """
@@ -183,6 +185,7 @@ def fit(
     steps = len(train) // batch_size
     trainer, is_ours = model, not model.compiled
     if is_ours:
+        _expect_to_fit(model, train.images, task)
         trainer = AugmentedModel(model, task, augmentation or {})
         warm_up_steps = int(warm_up * epochs * steps)
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -233,7 +236,7 @@ def predict(model, images: np.ndarray, task, *, mirror: bool = False) -> np.ndar
     Parameters
     ----------
     model : keras.Model
-    images : ndarray of float32, shape (n, height, width, channels)
+    images : ndarray of float32, shape (n, [depth,] height, width, channels)
     task : medlib.tasks.Classification, or another task
     mirror : bool
         Average with the predictions for the images mirrored left to right.
@@ -241,12 +244,35 @@ def predict(model, images: np.ndarray, task, *, mirror: bool = False) -> np.ndar
     Returns
     -------
     ndarray of float64, shape (n, classes)
+
+    Raises
+    ------
+    UsageError
+        If the network takes images of another depth, size or number of channels, or has outputs
+        for other classes.
     """
+    _expect_to_fit(model, images, task)
     predictions = task.predict(model, images, batch_size=PREDICTION_BATCH)
     if mirror:
         mirrored = task.predict(model, images[..., ::-1, :], batch_size=PREDICTION_BATCH)
         predictions = (predictions + task.unmirror(mirrored)) / 2
     return predictions
+
+
+def _expect_to_fit(model, images, task) -> None:
+    """Raise UsageError unless a network takes these images, all of one shape, and fits the task."""
+    if not hasattr(model, "input_shape"):  # a network without layers in a row, such as a GAN
+        return
+    wanted = tuple(model.input_shape[1:])
+    found = sorted({np.shape(image) for image in images})
+    fits = len(found) == 1 and len(found[0]) == len(wanted)
+    if not fits or any(w not in (None, n) for w, n in zip(wanted, found[0], strict=True)):
+        shapes = " and ".join(map(str, found[:3])) or "no images"
+        raise UsageError("images", expected=f"shape {wanted}, as the network takes", found=shapes)
+    units, outputs = getattr(task, "n_units", None), model.output_shape[-1]
+    if units not in (None, outputs):
+        names = ", ".join(task.class_names)
+        raise UsageError("network", expected=f"{units} outputs for {names}", found=str(outputs))
 
 
 def _settle_normalisation(model, images: np.ndarray, *, seed: int) -> None:

@@ -78,6 +78,8 @@ def other_parameters():
 def known_studies():
     """Studies whose data is here, and how many of their models are trained again."""
     yield "learning_curve", "2"
+    yield "transformer", "1"
+    yield "stacks", "1"
     if os.environ.get("MEDLIB_DATA"):
         yield "public_benchmark", "1"
 

@@ -153,7 +153,11 @@ def test_predict_good_images_ends_with_0(finished, images, tmp_path, capsys):
     ("arguments", "code", "message"),
     [
         (["--epochs", "0"], 2, "epochs: expected 1 or more, found 0"),
-        (["--model", "alexnet"], 2, "model: expected one of cnn, resnet, found 'alexnet'"),
+        (
+            ["--model", "alexnet"],
+            2,
+            "model: expected one of cnn, resnet,",
+        ),
         (["--seed", "-1"], 2, "seed"),
         (["--merge", "tumour"], 2, "--merge"),
         (["--merge", "tumour=benign,"], 2, "--merge"),

@@ -36,6 +36,19 @@ def test_show_closes_the_figure_and_writes_it_only_when_asked(tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["05_curve.png"]
 
 
+def test_a_folded_figure_is_seen_only_after_a_click(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    for fold in (None, "Answer: 2 < 3"):
+        plotting.show(plt.figure(figsize=(1, 1)), alt='a "line" that rises', fold=fold)
+    plain, folded = shown
+    assert set(plain) == {"image/png", "text/plain"}
+    assert "image/png" not in folded
+    assert folded["text/html"].startswith("<details><summary>Answer: 2 &lt; 3</summary><img alt=")
+    assert "a &quot;line&quot; that rises" in folded["text/html"]
+
+
 @pytest.mark.parametrize("alt", ["", "   ", "figure", None])
 def test_show_wants_an_alternative_text(alt):
     with pytest.raises(UsageError, match="alt"):
@@ -53,7 +66,7 @@ def _bars(width=4):
 @pytest.fixture
 def displayed(monkeypatch):
     shown = []
-    monkeypatch.setattr(plotting, "_display", lambda picture, alt: shown.append(picture))
+    monkeypatch.setattr(plotting, "_display", lambda picture, alt, *_: shown.append(picture))
     return shown
 
 

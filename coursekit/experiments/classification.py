@@ -128,6 +128,7 @@ def _fit_network(config, train, class_names, *, seed: int, **settings) -> tuple[
     from medlib import tasks, training
 
     task = tasks.Classification(class_names)
+    training.import_keras().backend.clear_session()  # the graphs of the record before
     training.set_seed(seed)
     network = models.build(config["model"], train.images.shape[1:], task, seed=seed)
     settings = training.recipe(config["model"], n_images=len(train)) | settings

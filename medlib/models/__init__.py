@@ -4,7 +4,13 @@ import importlib
 
 from medlib.errors import UsageError
 
-_BUILDERS = {"cnn": "build_cnn", "resnet": "build_resnet"}
+_BUILDERS = {
+    "cnn": "build_cnn",
+    "resnet": "build_resnet",
+    "rnn": "build_rnn",
+    "vit": "build_vit",
+    "vit_patches": "build_vit_patches",
+}
 NAMES = tuple(_BUILDERS)
 
 
@@ -14,9 +20,9 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     Parameters
     ----------
     name : str
-        One of :data:`NAMES`: the file of its family, ``medlib/models/<name>.py``.
+        One of :data:`NAMES`: up to an underscore, the file of its family in ``medlib/models/``.
     image_shape : tuple of int
-        (height, width, channels).
+        (height, width, channels), or (depth, height, width, channels).
     task : medlib.tasks.Classification, or another task
         Its ``head`` makes the last layer.
     seed : int
@@ -33,5 +39,5 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     """
     if name not in _BUILDERS:
         raise UsageError("model", expected=f"one of {', '.join(NAMES)}", found=repr(name))
-    module = importlib.import_module(f"medlib.models.{name}")
+    module = importlib.import_module(f"medlib.models.{name.partition('_')[0]}")
     return getattr(module, _BUILDERS[name])(image_shape, task, seed=seed)

@@ -263,8 +263,11 @@ def test_process_that_dies_is_one_error_and_finished_records_are_kept(plan, tmp_
 
 def start_study(plan, log, scheduler=None, **options):
     """Run the study in a process of its own, with a process group of its own."""
+    # A test run in the background of a shell ignores Ctrl-C, and hands that on.
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "import cloudpickle, test_studies\n"
         "cloudpickle.register_pickle_by_value(test_studies)\n"
