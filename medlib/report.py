@@ -7,9 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from medlib import plotting
+from medlib import plotting, tasks
 from medlib.datasets.structure import Split
-from medlib.evaluation import classification, statistics
+from medlib.evaluation import classification, segmentation, statistics
 
 N_ERRORS = 8  # shown as pictures
 STYLE = """
@@ -34,27 +34,22 @@ def page(
         One row an epoch of each network.
     measured : Split
         The images that the metrics are about.
-    predictions : ndarray, shape (n, classes)
+    predictions : ndarray, shape (n, classes), or (n, height, width)
 
     Returns
     -------
     str
     """
-    names = tuple(config["class_names"])
+    task = tasks.TASKS[config["task"]](tuple(config["class_names"]))
     with plt.rc_context(plotting.STYLE):
         parts = [
-            f"<h1>{escape(config['data']['name'])}: {escape(' or '.join(names))}</h1>",
+            f"<h1>{escape(config['data']['name'])}: {escape(task.title)}</h1>",
             f"<p>Measured on {escape(metrics['measured_on'])}. Intervals are 95 %.</p>",
             _metrics(metrics),
             _picture(_curves(history), "Loss after each epoch, one line a network."),
-            "<h2>Right and wrong answers</h2>",
-            classification.confusion_matrix(measured.labels, predictions, names).to_html(),
-            "<p>Rows: what is true. Columns: what was answered.</p>",
+            *SECTIONS[task.name](task, measured, predictions),
         ]
-        if len(names) == 2:
-            parts += ["<h2>Receiver operating characteristic</h2>", _roc(measured, predictions)]
-        parts += ["<h2>The worst errors</h2>", _errors(measured, predictions, names)]
-    parts += ["<h2>What was done</h2>", _words(config)]
+    parts += ["<h2>What was done</h2>", _words(config, metrics)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -91,11 +86,12 @@ def metric_table(metrics: dict) -> pd.DataFrame:
 def remarks(metrics: dict) -> list[str]:
     """Return sentences about the networks one by one, and about the classical model."""
     sentences = []
-    aucs = np.array(metrics["networks"], dtype=float)
-    if len(aucs) > 1:
+    scores = np.array(metrics["networks"], dtype=float)
+    if len(scores) > 1:
         sentences.append(
-            f"AUC of the single networks: {', '.join(f'{auc:.3f}' for auc in aucs)}; "
-            f"mean {aucs.mean():.3f}, standard deviation {aucs.std(ddof=1):.3f}."
+            f"{metrics.get('score', 'AUC')} of the single networks: "
+            f"{', '.join(f'{score:.3f}' for score in scores)}; mean {scores.mean():.3f}, "
+            f"standard deviation {scores.std(ddof=1):.3f}."
         )
     if metrics.get("difference"):
         found = metrics["difference"]
@@ -141,6 +137,65 @@ def _curves(history: pd.DataFrame):
     return fig
 
 
+# Of each task -------------------------------------------------------------------------------------
+
+
+def _classes(task, measured: Split, predictions: np.ndarray) -> list[str]:
+    names = task.class_names
+    parts = [
+        "<h2>Right and wrong answers</h2>",
+        classification.confusion_matrix(measured.labels, predictions, names).to_html(),
+        "<p>Rows: what is true. Columns: what was answered.</p>",
+    ]
+    if len(names) == 2:
+        parts += ["<h2>Receiver operating characteristic</h2>", _roc(measured, predictions)]
+    return [*parts, "<h2>The worst errors</h2>", _errors(measured, predictions, names)]
+
+
+def _masks(task, measured: Split, predictions: np.ndarray) -> list[str]:
+    table, unit = task.measure(measured, predictions)
+    worst = np.argsort(table["dice"])  # images without a structure, and rightly so, come last
+    middle = table["dice"].notna().sum() // 2
+    shown = list(dict.fromkeys([*worst[: N_ERRORS // 2], *worst[middle:][: N_ERRORS // 2]]))
+    titles = [f"Dice {value:.2f}" for value in table["dice"][shown]]
+    fig = plotting.image_grid(_grey_or_colour(measured.images[shown]), titles=titles)
+    for ax, row in zip(fig.axes, shown, strict=True):
+        plotting.outline(ax, measured.masks[row])
+        plotting.outline(ax, task.masks(predictions[row]), colour=plotting.SKY)
+    text = "The worst masks, then some of middling Dice: orange as annotated, blue as found."
+    choice = (
+        "Dice, IoU and distance are of images with a structure; where it is missed altogether, "
+        "Dice is 0 and the distance is the diagonal of the image. Of images without one, the "
+        "share with a false finding counts."
+    )
+    parts = ["<h2>Masks</h2>", _picture(fig, text), f"<p>{text} {choice}</p>"]
+    there = table[table["true_area_mm2"] > 0].groupby(measured.subjects[table["true_area_mm2"] > 0])
+    diameters = there[["true_diameter_mm", "diameter_mm"]].mean()
+    if len(diameters) > 1:
+        parts += ["<h2>Longest diameter</h2>", _agreement(*diameters.to_numpy().T, unit)]
+    return parts
+
+
+SECTIONS = {"classify": _classes, "segment": _masks}
+
+
+def _agreement(truth: np.ndarray, found: np.ndarray, unit: str) -> str:
+    """Draw the errors of a measurement with the limits of agreement, each with its interval."""
+    fig, ax = plt.subplots(figsize=(5.6, 4.0))
+    ax.plot((truth + found) / 2, found - truth, ".", color=plotting.GREY)
+    intervals = segmentation.limits_of_agreement(truth, found)
+    for interval in intervals:
+        ax.axhline(interval.value, color=plotting.BLUE)
+        ax.axhspan(interval.low, interval.high, color=plotting.BLUE, alpha=0.2, linewidth=0)
+    ax.set(xlabel=f"mean of found and annotated ({unit})", ylabel=f"found - annotated ({unit})")
+    bias, low, high = (interval.value for interval in intervals)
+    text = (
+        f"Found minus annotated, one point a subject ({len(truth)}): mean {bias:.1f} {unit}; 95 % "
+        f"of the errors lie between {low:.1f} and {high:.1f} {unit}. Bands are 95 % intervals."
+    )
+    return _picture(fig, text) + f"<p>{text}</p>"
+
+
 def _roc(measured: Split, predictions: np.ndarray) -> str:
     from sklearn.metrics import roc_curve
 
@@ -175,16 +230,19 @@ def _errors(measured: Split, predictions: np.ndarray, names: tuple[str, ...]) ->
         worst.extend(rows[np.argsort(of_truth[rows])][: max(1, N_ERRORS // len(names))])
     if not worst:
         return "<p>None.</p>"
-    images = measured.images[worst]
-    images = images[:, images.shape[1] // 2] if images.ndim == 5 else images  # the middle slice
-    if images.shape[-1] not in (1, 3):
-        images = images[..., -1:]
+    images = _grey_or_colour(measured.images[worst])
     titles = [f"{names[measured.labels[row]]}: {of_truth[row]:.2f}" for row in worst]
     text = "True class, and the probability that was given to it."
     return _picture(plotting.image_grid(images, titles=titles), text) + f"<p>{text}</p>"
 
 
-def _words(config: dict) -> str:
+def _grey_or_colour(images: np.ndarray) -> np.ndarray:
+    """Return what can be drawn: the middle slice of stacks, the last of other channels."""
+    images = images[:, images.shape[1] // 2] if images.ndim == 5 else images
+    return images if images.shape[-1] in (1, 3) else images[..., -1:]
+
+
+def _words(config: dict, metrics: dict) -> str:
     how = config["training"]
     data = config["data"]
     trained = f"{data['images']} images of {data['source']}, in the classes " + ", ".join(
@@ -208,8 +266,8 @@ def _words(config: dict) -> str:
         f"learning rate {how['learning_rate']:g}, seed {config['seed']}. The running average of "
         "the weights at the end was kept; no epoch was chosen.",
         "The classical model is a logistic regression on percentiles of intensity and measures of "
-        "texture, trained and measured on the same images.",
+        "texture, trained and measured on the same images." * bool(metrics["classical"]),
         "Versions: " + ", ".join(f"{name} {text}" for name, text in config["versions"].items()),
         "This is research software, not a medical device.",
     ]
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)

@@ -1,20 +1,27 @@
 """What differs between tasks, so that training, predicting and run folders need not ask.
 
-A task knows its last layer, the array to learn, the loss, how images and targets are changed
-together, the score on validation images, and the report. ``Classification`` is the pattern; a task
-is any object with these methods.
+A task knows its networks, which images it can learn from, its last layer, the array to learn, the
+loss, how images and targets are changed together, the score on validation images, the report, and
+what is written down for a new image. ``Classification`` is the pattern; a task is any object with
+these methods.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medlib.datasets.structure import Split
-from medlib.errors import DataError
+from medlib import models
+from medlib.datasets.reading import read_image, write_mask
+from medlib.datasets.structure import Images, Split
+from medlib.errors import DataError, UsageError
 from medlib.evaluation import classification, segmentation
 from medlib.evaluation.statistics import area_under_curve
+from medlib.preprocessing import restore_from_square
+from medlib.simulation.cohort import longest_diameter
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,24 @@ class Classification:
 
     class_names: tuple[str, ...]
     name = "classify"
+    networks = models.NAMES  # the first is used where none is named
+    learns = ("labels",)  # of a split, besides its images
+    least_classes = 2
+    every_slice = False  # of a file is answered for
+    score_name = "AUC"
+
+    @property
+    def title(self) -> str:
+        """What is asked of an image."""
+        return " or ".join(self.class_names)
+
+    def select(self, images: Images) -> Images:
+        """Return the images that can be learnt from: all, for all have a label."""
+        return images
+
+    def output_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of what a network says of one image."""
+        return (self.n_units,)
 
     @property
     def n_units(self) -> int:
@@ -101,12 +126,19 @@ class Classification:
             majority=majority,
         )
 
-    def columns(self, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Columns of a table of answers."""
+        return ("label", *(f"probability_{name}" for name in self.class_names))
+
+    def columns(self, split: Split, predictions: np.ndarray) -> dict[str, np.ndarray]:
         """Return the columns of a table of predictions: the class, and every probability."""
         answers = np.array(self.class_names)[classification.predicted_labels(predictions)]
-        return {"label": answers} | {
-            f"probability_{name}": predictions[:, c] for c, name in enumerate(self.class_names)
-        }
+        return dict(zip(self.answer_names, [answers, *predictions.T], strict=True))
+
+    def answer(self, path: Path, predictions: np.ndarray, out: Path | None) -> dict:
+        """Return the row of a table of answers about one file."""
+        return {name: values[0] for name, values in self.columns(None, predictions).items()}
 
 
 @dataclass(frozen=True)
@@ -114,11 +146,59 @@ class Segmentation:
     """Where in each image a structure is: a probability for every pixel.
 
     Images that nobody has annotated (mask -1) can be predicted, but neither learnt from nor
-    measured.
+    measured. Structures of several numbers count as one.
+
+    Parameters
+    ----------
+    class_names : tuple of str
+        Of the images; what is learnt does not depend on them.
+    threshold : float
+        Pixels of at least this probability are the structure's.
     """
 
+    class_names: tuple[str, ...] = ()
     threshold: float = 0.5
     name = "segment"
+    networks = models.SEGMENTING
+    learns = ("labels", "masks")  # the first for folds
+    least_classes = 1
+    every_slice = True
+    score_name = "Dice"
+    title = "masks"
+    answer_names = ("mask", "area_mm2", "diameter_mm", "area_pixels", "diameter_pixels")
+
+    def select(self, images: Images) -> Images:
+        """Return the images that somebody has annotated, and warn of what a reader must know.
+
+        Raises
+        ------
+        UsageError
+            If the images are stacks.
+        DataError
+            If no image is annotated, or no mask has a structure.
+        """
+        if images.all.images.ndim == 5:
+            found = f"{images.all.images.shape[1]} slices"
+            raise UsageError("depth", expected="single slices, for masks", found=found)
+        if images.all.masks is not None:
+            known = images.all.masks.min(axis=(1, 2)) >= 0
+            if known.any() and not known.all():
+                n = f"{(~known).sum()} of {len(known)} images"
+                warnings.warn(f"{images.name}: {n} have no mask and are left out", stacklevel=3)
+                images = images.take(known)
+        self.targets(images.all)  # raises where there is nothing to learn
+        structures = np.unique(images.all.masks)[1:]
+        if len(structures) > 1:
+            text = f"{images.name}: structures {', '.join(map(str, structures))} count as one"
+            warnings.warn(text, stacklevel=3)
+        if pixel_sizes(images.all)[1] == "pixels":
+            text = f"{images.name}: not every image has a pixel spacing: sizes are in pixels"
+            warnings.warn(text, stacklevel=3)
+        return images
+
+    def output_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of what a network says of one image."""
+        return (*image_shape[:2], 1)
 
     def head(self, features, *, seed: int):
         """Turn features of half the resolution into probabilities, shape (n, height, width, 1)."""
@@ -144,7 +224,8 @@ class Segmentation:
         """
         if split.masks is None or (split.masks < 0).any():
             n = len(split) if split.masks is None else int((split.masks < 0).any((1, 2)).sum())
-            raise DataError("masks", expected="one for each image", found=f"{n} images without")
+            found, advice = f"{n} images without", "Name them in a column mask, or NAME_mask.png"
+            raise DataError("masks", expected="one for each image", found=found, advice=advice)
         if not (split.masks > 0).any():
             raise DataError(
                 "masks", expected="a structure in some of them", found="only empty ones"
@@ -189,13 +270,73 @@ class Segmentation:
 
     def report(self, split: Split, predictions: np.ndarray, **_) -> pd.DataFrame:
         """Return metrics with intervals; see :func:`medlib.evaluation.segmentation.report`."""
-        table = segmentation.measure_masks(
-            split.masks > 0, self.masks(predictions), spacing_mm=spacing_of(split)
-        )
-        return segmentation.report(table, subjects=split.subjects)
+        table, unit = self.measure(split, predictions)
+        metrics = segmentation.report(table, subjects=split.subjects)
+        return metrics.assign(metric=metrics["metric"].str.replace("(mm)", f"({unit})"))
+
+    def measure(self, split: Split, predictions: np.ndarray) -> tuple[pd.DataFrame, str]:
+        """Return :func:`medlib.evaluation.segmentation.measure_masks`, and the unit of sizes."""
+        sizes, unit = pixel_sizes(split)
+        masks = (split.masks > 0, self.masks(predictions))
+        return segmentation.measure_masks(*masks, spacing_mm=sizes), unit
+
+    def columns(self, split: Split, predictions: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the columns of a table of predictions: each mask measured beside the true one."""
+        table, unit = self.measure(split, predictions)
+        if unit == "pixels":
+            table.columns = table.columns.str.replace("_mm2?$", "_pixels", regex=True)
+        return dict(table.items())
+
+    def answer(self, path: Path, predictions: np.ndarray, out: Path | None) -> dict:
+        """Write the mask of a file, of its own size, and return its largest area and diameter.
+
+        Parameters
+        ----------
+        path : Path
+        predictions : ndarray, shape (frames, side, side)
+            Of every frame or slice of the file.
+        out : Path, optional
+            Where to write the mask; see :func:`medlib.datasets.reading.write_mask`.
+
+        Returns
+        -------
+        dict
+            Of a volume, the largest of its slices. In pixels where the file has no spacing.
+        """
+        file = read_image(path)
+        shape, spacing = file.pixels.shape[-3:-1], file.spacing_mm or (1.0, 1.0)
+        whole = [
+            restore_from_square(each[..., np.newaxis], shape, spacing_mm=spacing)[..., 0]
+            for each in predictions
+        ]
+        masks = np.stack([self.masks(each) for each in whole])
+        in_mm = file.spacing_mm is not None
+        row = {
+            "area_mm2" if in_mm else "area_pixels": masks.sum((1, 2)).max() * np.prod(spacing),
+            "diameter_mm" if in_mm else "diameter_pixels": max(
+                longest_diameter(mask, spacing) for mask in masks
+            ),
+        }
+        if out is not None:
+            row["mask"] = str(write_mask(out, masks, source=path))
+        return row
 
 
-def spacing_of(split: Split) -> np.ndarray:
-    """Size of a pixel of each image, mm; 1 where it is not known, so that sizes are in pixels."""
-    column = split.table.get("row_spacing_mm", pd.Series(np.nan, index=split.table.index))
-    return column.fillna(1.0).to_numpy(dtype=float)
+TASKS = {task.name: task for task in (Classification, Segmentation)}
+
+
+def pixel_sizes(split: Split) -> tuple[np.ndarray, str]:
+    """Size of a pixel of each image, in mm; or if one is not known, all in pixels of their files.
+
+    Returns
+    -------
+    sizes : ndarray, shape (n,)
+    unit : {"mm", "pixels"}
+    """
+    spacing = split.table.get("row_spacing_mm")
+    if spacing is not None and spacing.notna().all():
+        return spacing.to_numpy(dtype=float), "mm"
+    before = split.table.get(["original_height", "original_width"])
+    if before is None:
+        return np.ones(len(split)), "pixels"
+    return before.max(axis=1).to_numpy(dtype=float) / split.images.shape[-2], "pixels"

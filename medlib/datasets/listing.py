@@ -14,6 +14,7 @@ from medlib.preprocessing.splitting import SPLIT_NAMES
 
 # First words of the names of classes in which nothing was found.
 ABSENCES = ("normal", "healthy", "negative", "no", "non", "none", "absent", "control", "0")
+UNLABELLED = "unlabelled"  # of a table with masks and without labels
 _KNOWN_COLUMNS = ("image", "label", "mask", "subject", "split")
 
 
@@ -23,10 +24,10 @@ def read_listing(source: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     source : str or Path
-        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split``, whose
-        paths are relative to the file; or a folder with one sub-folder for each class, in which
-        images lie at any depth, and ``NAME_mask.png`` is the mask of ``NAME.png`` (with
-        ``NAME_mask_1.png`` and so on, where there are several).
+        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split`` (beside
+        ``mask``, ``label`` may be missing), whose paths are relative to the file; or a folder with
+        one sub-folder for each class, in which images lie at any depth, and ``NAME_mask.png`` is
+        the mask of ``NAME.png`` (with ``NAME_mask_1.png`` and so on, where there are several).
 
     Returns
     -------
@@ -61,6 +62,7 @@ def choose_classes(
     classes: Sequence[str] | None = None,
     positive: str | None = None,
     class_names: tuple[str, ...] | None = None,
+    least_classes: int = 2,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Name the classes, in order, and say which class each label belongs to.
 
@@ -82,6 +84,8 @@ def choose_classes(
     class_names : tuple of str, optional
         The classes of a trained network, which stay as they are: labels may be missing, and others
         are left out only if ``classes`` is given.
+    least_classes : int
+        So many classes must be left.
 
     Returns
     -------
@@ -92,8 +96,8 @@ def choose_classes(
     Raises
     ------
     UsageError
-        If a label does not exist or is merged twice, fewer than two classes are left, or
-        ``positive`` is none of two classes.
+        If a label does not exist or is merged twice, too few classes are left, or ``positive`` is
+        none of two classes.
     DataError
         If a label is none of the network's classes.
     """
@@ -101,7 +105,7 @@ def choose_classes(
     class_of = {label: label for label in labels}
     class_of |= {label: name for name, members in merge.items() for label in members}
     if class_names is None:
-        class_names = _ordered_classes(labels, merge, classes, positive)
+        class_names = _ordered_classes(labels, merge, classes, positive, least_classes)
     unknown = [label for label in labels if class_of[label] not in class_names]
     if unknown and classes is None:
         expected = f"the classes {', '.join(class_names)}"
@@ -119,6 +123,7 @@ def _ordered_classes(
     merge: dict[str, list[str]],
     classes: Sequence[str] | None,
     positive: str | None,
+    least_classes: int,
 ) -> tuple[str, ...]:
     """Check what was asked for, and put the classes that it leaves in order."""
     joined = [label for members in merge.values() for label in members]
@@ -134,9 +139,10 @@ def _ordered_classes(
         if len(set(classes)) < len(classes):
             raise UsageError("classes", expected="each class once", found=", ".join(classes))
         order = list(classes)
-    if len(order) < 2:
+    if len(order) < least_classes:
         subject = "classes" if classes is not None else "merge"
-        raise UsageError(subject, expected="two classes or more", found=", ".join(order) or "none")
+        expected = f"{('one class', 'two classes')[least_classes - 1]} or more"
+        raise UsageError(subject, expected=expected, found=", ".join(order) or "none")
     if positive is not None:
         _expect_known("positive", positive, order)
         if len(order) > 2:
@@ -264,8 +270,9 @@ def _parse_csv(path: Path) -> pd.DataFrame:
         raise DataError(str(path), expected=expected, found=reason) from None
     header = ",".join(table.columns)
     table.columns = [str(column).strip().lower() for column in table.columns]
-    missing = [column for column in ("image", "label") if column not in table]
-    if missing:
+    if "label" not in table and "mask" in table:
+        table["label"] = UNLABELLED
+    if not {"image", "label"} <= set(table):
         separator = next((mark for mark in ";\t|" if mark in header), None)
         advice = "Separate the columns with commas" if separator else ""
         found = f"{header[:200]!r}"
