@@ -81,9 +81,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
     folds: Annotated[int, typer.Option(help="Of a cross-validation of unsplit data; 1: none.")] = 5,
     seeds: Annotated[int, typer.Option(help="Networks to average, of data with a split.")] = 1,
-    task: Annotated[
-        str, typer.Option(help="classify, or segment: masks are learnt, of the column mask.")
-    ] = "classify",
+    task: Annotated[str, typer.Option(help="classify, or segment: learns masks.")] = "classify",
     model: Annotated[str | None, typer.Option(help=f"Network: {NETWORKS}.")] = None,
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
@@ -172,10 +170,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
     ],
-    out: Annotated[
-        Path,
-        typer.Option(help="CSV to write: image,label,probability_<class>..., or sizes of masks."),
-    ],
+    out: Annotated[Path, typer.Option(help="CSV to write: a class, or sizes, of each image.")],
 ) -> None:
     """Predict images with the average of the run's networks.
 

@@ -43,7 +43,7 @@ def page(
     task = tasks.TASKS[config["task"]](tuple(config["class_names"]))
     with plt.rc_context(plotting.STYLE):
         parts = [
-            f"<h1>{escape(config['data']['name'])}: {escape(task.title)}</h1>",
+            f"<h1>{escape(config['data']['name'])}</h1>",
             f"<p>Measured on {escape(metrics['measured_on'])}. Intervals are 95 %.</p>",
             _metrics(metrics),
             _picture(_curves(history), "Loss after each epoch, one line a network."),
@@ -86,12 +86,11 @@ def metric_table(metrics: dict) -> pd.DataFrame:
 def remarks(metrics: dict) -> list[str]:
     """Return sentences about the networks one by one, and about the classical model."""
     sentences = []
-    scores = np.array(metrics["networks"], dtype=float)
+    scores, name = np.array(metrics["networks"], dtype=float), metrics.get("score", "AUC")
     if len(scores) > 1:
         sentences.append(
-            f"{metrics.get('score', 'AUC')} of the single networks: "
-            f"{', '.join(f'{score:.3f}' for score in scores)}; mean {scores.mean():.3f}, "
-            f"standard deviation {scores.std(ddof=1):.3f}."
+            f"{name} of the single networks: {', '.join(f'{score:.3f}' for score in scores)}; "
+            f"mean {scores.mean():.3f}, standard deviation {scores.std(ddof=1):.3f}."
         )
     if metrics.get("difference"):
         found = metrics["difference"]
@@ -143,7 +142,7 @@ def _curves(history: pd.DataFrame):
 def _classes(task, measured: Split, predictions: np.ndarray) -> list[str]:
     names = task.class_names
     parts = [
-        "<h2>Right and wrong answers</h2>",
+        f"<h2>{escape(' or '.join(names))}: right and wrong answers</h2>",
         classification.confusion_matrix(measured.labels, predictions, names).to_html(),
         "<p>Rows: what is true. Columns: what was answered.</p>",
     ]
@@ -153,47 +152,20 @@ def _classes(task, measured: Split, predictions: np.ndarray) -> list[str]:
 
 
 def _masks(task, measured: Split, predictions: np.ndarray) -> list[str]:
-    table, unit = task.measure(measured, predictions)
-    worst = np.argsort(table["dice"])  # images without a structure, and rightly so, come last
-    middle = table["dice"].notna().sum() // 2
+    masks = task.masks(predictions)
+    dice = segmentation.dice(measured.masks > 0, masks)
+    worst, middle = np.argsort(dice), np.isfinite(dice).sum() // 2  # nothing there, or found: last
     shown = list(dict.fromkeys([*worst[: N_ERRORS // 2], *worst[middle:][: N_ERRORS // 2]]))
-    titles = [f"Dice {value:.2f}" for value in table["dice"][shown]]
+    titles = [f"Dice {value:.2f}" for value in dice[shown]]
     fig = plotting.image_grid(_grey_or_colour(measured.images[shown]), titles=titles)
     for ax, row in zip(fig.axes, shown, strict=True):
         plotting.outline(ax, measured.masks[row])
-        plotting.outline(ax, task.masks(predictions[row]), colour=plotting.SKY)
+        plotting.outline(ax, masks[row], colour=plotting.SKY)
     text = "The worst masks, then some of middling Dice: orange as annotated, blue as found."
-    choice = (
-        "Dice, IoU and distance are of images with a structure; where it is missed altogether, "
-        "Dice is 0 and the distance is the diagonal of the image. Of images without one, the "
-        "share with a false finding counts."
-    )
-    parts = ["<h2>Masks</h2>", _picture(fig, text), f"<p>{text} {choice}</p>"]
-    there = table[table["true_area_mm2"] > 0].groupby(measured.subjects[table["true_area_mm2"] > 0])
-    diameters = there[["true_diameter_mm", "diameter_mm"]].mean()
-    if len(diameters) > 1:
-        parts += ["<h2>Longest diameter</h2>", _agreement(*diameters.to_numpy().T, unit)]
-    return parts
+    return ["<h2>Masks</h2>", _picture(fig, text), f"<p>{text} {segmentation.EMPTY_MASKS}</p>"]
 
 
 SECTIONS = {"classify": _classes, "segment": _masks}
-
-
-def _agreement(truth: np.ndarray, found: np.ndarray, unit: str) -> str:
-    """Draw the errors of a measurement with the limits of agreement, each with its interval."""
-    fig, ax = plt.subplots(figsize=(5.6, 4.0))
-    ax.plot((truth + found) / 2, found - truth, ".", color=plotting.GREY)
-    intervals = segmentation.limits_of_agreement(truth, found)
-    for interval in intervals:
-        ax.axhline(interval.value, color=plotting.BLUE)
-        ax.axhspan(interval.low, interval.high, color=plotting.BLUE, alpha=0.2, linewidth=0)
-    ax.set(xlabel=f"mean of found and annotated ({unit})", ylabel=f"found - annotated ({unit})")
-    bias, low, high = (interval.value for interval in intervals)
-    text = (
-        f"Found minus annotated, one point a subject ({len(truth)}): mean {bias:.1f} {unit}; 95 % "
-        f"of the errors lie between {low:.1f} and {high:.1f} {unit}. Bands are 95 % intervals."
-    )
-    return _picture(fig, text) + f"<p>{text}</p>"
 
 
 def _roc(measured: Split, predictions: np.ndarray) -> str:

@@ -18,7 +18,7 @@ import pandas as pd
 from medlib import datasets, models, report, runfiles, tasks, training
 from medlib.datasets import Images
 from medlib.datasets.structure import Split, image_hashes
-from medlib.errors import DataError, MedlibError, RunError, UsageError
+from medlib.errors import DataError, MedlibError, RunError, UsageError, expect_one_of
 from medlib.evaluation import statistics
 from medlib.files import expect_writable, remove_partial, writing
 from medlib.preprocessing import fold_by_subject, split_by_subject
@@ -67,17 +67,12 @@ def train(
     *,
     task: str = "classify",
     model: str | None = None,
-    image_size: int | None = None,
-    depth: int | None = None,
     epochs: int | None = None,
     folds: int = 5,
     seeds: int = 1,
     seed: int = 0,
-    merge: dict[str, Sequence[str]] | None = None,
-    classes: Sequence[str] | None = None,
-    positive: str | None = None,
-    window: tuple[float, float] | None = None,
     on_epoch: Callable[[str, dict, int], None] = lambda name, row, epochs: None,
+    **reading,
 ) -> dict | None:
     """Train networks into a run folder, or continue a run that was interrupted.
 
@@ -95,8 +90,6 @@ def train(
         A name of :data:`medlib.tasks.TASKS`.
     model : str, optional
         One of the task's networks. Default: the first of them.
-    image_size, depth, merge, classes, positive, window
-        As for :func:`medlib.datasets.read`.
     epochs : int, optional
         Default: enough for the number of images, see :func:`medlib.training.recipe`.
     folds : int
@@ -109,6 +102,9 @@ def train(
     on_epoch : callable
         Called after each epoch with the name of the network ("fold 1 of 5"), the row of its
         history and the number of epochs.
+    **reading
+        ``image_size``, ``depth``, ``window``, ``merge``, ``classes`` and ``positive``, as for
+        :func:`medlib.datasets.read`.
 
     Returns
     -------
@@ -127,18 +123,16 @@ def train(
         If the folder is another program's or cannot be written.
     """
     out = Path(out)
-    _expect_one_of("task", task, tasks.TASKS)
+    expect_one_of("task", task, tasks.TASKS)
     kind = tasks.TASKS[task]
     model = model or kind.networks[0]
-    _expect_one_of("model", model, kind.networks)
+    expect_one_of("model", model, kind.networks)
     for name, value in (("epochs", epochs), ("folds", folds), ("seeds", seeds)):
         if value is not None and value < 1:
             raise UsageError(name, expected="1 or more", found=str(value))
     training.expect_seed(seed)
     started = runfiles.read_config(out)
-    choice = {"merge": merge, "classes": classes, "positive": positive, "window": window}
-    size = {"image_size": image_size, "depth": depth, "least_classes": kind.least_classes}
-    images = datasets.read(data, **size, **choice)
+    images = datasets.read(data, least_classes=kind.least_classes, **reading)
     task = kind(tuple(images.class_names))
     images = task.select(images)
     if images.given_split is not None:
@@ -157,7 +151,7 @@ def train(
         class_names=list(images.class_names),
         channel_names=list(images.channel_names),
         image_shape=list(images.all.images.shape[1:]),
-        **choice,
+        **{name: reading.get(name) for name in ("merge", "classes", "positive", "window")},
         data=_describe(images, data, members, task),
     )
     if started is None:
@@ -206,8 +200,8 @@ def read_run(folder: str | Path) -> Run:
     networks = []
     for path in (folder / file for file in config.model_files):
         network = runfiles.load_model(path)
-        shapes = (network.input_shape[1:], network.output_shape[1:])
-        wanted = (tuple(config.image_shape), task.output_shape(tuple(config.image_shape)))
+        shapes = (network.input_shape[1:], network.output_shape[-1])
+        wanted = (tuple(config.image_shape), task.n_units)
         if shapes != wanted:
             expected = f"a network from shape {wanted[0]} to {wanted[1]}, as {runfiles.CONFIG} says"
             found = f"one from {shapes[0]} to {shapes[1]}"
@@ -242,11 +236,12 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         If the data has other classes or channels, or no image that is new to the networks.
     """
     config, least = run.config, run.task.least_classes
+    named = least > 1 or config.classes  # else labels decide nothing
     images = datasets.read(
         data,
-        class_names=tuple(config.class_names) if least > 1 or config.classes else None,
+        class_names=tuple(config.class_names) if named else None,
         least_classes=least,
-        merge=config.merge if least > 1 else None,
+        merge=config.merge if named else None,
         classes=config.classes,
         image_size=config.image_shape[-2],
         depth=config.depth,
@@ -257,10 +252,6 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
     metrics = runfiles.read_metrics(run.folder)
     if _fingerprint(images.all, run.task) == config.data["fingerprint"]:
         return pd.DataFrame(metrics["metrics"]), metrics["measured_on"]
-    if images.all.images.shape[1:] != tuple(config.image_shape):
-        expected = f"shape {tuple(config.image_shape)}, as the run was trained with"
-        found = str(images.all.images.shape[1:])
-        raise DataError(f"{data}: images", expected=expected, found=found)
     unseen, n_seen = _unseen(images, run.folder)
     measured_on = f"all {len(unseen)} images of {data}"
     if n_seen:
@@ -288,7 +279,7 @@ def predict(
     -------
     predictions : DataFrame
         Column ``image``, and the task's: ``label`` and one ``probability_<class>`` for each class,
-        or ``mask``, ``area_mm2`` ...
+        or ``mask``, ``area``, ``diameter`` (the longest) and ``unit`` ("mm", areas in its square).
     errors : list of MedlibError
         One for each file that could not be used.
     """
@@ -348,11 +339,6 @@ def _plan(images: Images, *, folds: int, seeds: int, seed: int) -> list[Member]:
         Member(name, int(state), *(np.flatnonzero(split_of == part) for part in SPLIT_NAMES))
         for name, state, split_of in zip(names, states, splits, strict=True)
     ]
-
-
-def _expect_one_of(argument: str, name: str, known) -> None:
-    if name not in known:
-        raise UsageError(argument, expected=f"one of {', '.join(known)}", found=repr(name))
 
 
 def _describe(images: Images, data: str, members: list[Member], task) -> dict:
@@ -423,9 +409,8 @@ def _finish(out: Path, images: Images, members: list[Member], *, task, config) -
     }
     listed = _list_images(images, members, config)
     answers = listed.loc[rows, ["image", "subject", "label"]].reset_index(drop=True)
-    answers = answers.rename(columns={"label": "true_label"}).assign(
-        **task.columns(measured, predictions)
-    )
+    answers = answers.rename(columns={"label": "true_label"})
+    answers = answers.assign(**task.columns(measured, predictions))
     runfiles.write_table(out / runfiles.PREDICTIONS, answers)
     runfiles.write_table(out / runfiles.SPLITS, listed)
     history = pd.read_csv(out / runfiles.HISTORY)

@@ -17,10 +17,10 @@ import pandas as pd
 from medlib import models
 from medlib.datasets.reading import read_image, write_mask
 from medlib.datasets.structure import Images, Split
-from medlib.errors import DataError, UsageError
+from medlib.errors import DataError
 from medlib.evaluation import classification, segmentation
 from medlib.evaluation.statistics import area_under_curve
-from medlib.preprocessing import restore_from_square
+from medlib.preprocessing.geometry import restore_from_square
 from medlib.simulation.cohort import longest_diameter
 
 
@@ -42,18 +42,9 @@ class Classification:
     every_slice = False  # of a file is answered for
     score_name = "AUC"
 
-    @property
-    def title(self) -> str:
-        """What is asked of an image."""
-        return " or ".join(self.class_names)
-
     def select(self, images: Images) -> Images:
         """Return the images that can be learnt from: all, for all have a label."""
         return images
-
-    def output_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of what a network says of one image."""
-        return (self.n_units,)
 
     @property
     def n_units(self) -> int:
@@ -164,41 +155,30 @@ class Segmentation:
     least_classes = 1
     every_slice = True
     score_name = "Dice"
-    title = "masks"
-    answer_names = ("mask", "area_mm2", "diameter_mm", "area_pixels", "diameter_pixels")
+    n_units = 1
+    answer_names = ("mask", "area", "diameter", "unit")
 
     def select(self, images: Images) -> Images:
         """Return the images that somebody has annotated, and warn of what a reader must know.
 
         Raises
         ------
-        UsageError
-            If the images are stacks.
         DataError
             If no image is annotated, or no mask has a structure.
         """
-        if images.all.images.ndim == 5:
-            found = f"{images.all.images.shape[1]} slices"
-            raise UsageError("depth", expected="single slices, for masks", found=found)
-        if images.all.masks is not None:
-            known = images.all.masks.min(axis=(1, 2)) >= 0
-            if known.any() and not known.all():
-                n = f"{(~known).sum()} of {len(known)} images"
-                warnings.warn(f"{images.name}: {n} have no mask and are left out", stacklevel=3)
-                images = images.take(known)
+        masks, n, notes = images.all.masks, len(images.all), []
+        if masks is not None and (known := masks.reshape(n, -1).min(axis=1) >= 0).any():
+            images = images.take(known)
         self.targets(images.all)  # raises where there is nothing to learn
-        structures = np.unique(images.all.masks)[1:]
-        if len(structures) > 1:
-            text = f"{images.name}: structures {', '.join(map(str, structures))} count as one"
-            warnings.warn(text, stacklevel=3)
+        if len(images.all) < n:
+            notes += [f"{n - len(images.all)} of {n} images have no mask and are left out"]
+        if (highest := images.all.masks.max()) > 1:
+            notes += [f"there are structures 1 to {highest} in the masks: they count as one"]
         if pixel_sizes(images.all)[1] == "pixels":
-            text = f"{images.name}: not every image has a pixel spacing: sizes are in pixels"
-            warnings.warn(text, stacklevel=3)
+            notes += ["not every image has a pixel spacing: sizes are in pixels of the files"]
+        for note in notes:
+            warnings.warn(f"{images.name}: {note}", stacklevel=3)
         return images
-
-    def output_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of what a network says of one image."""
-        return (*image_shape[:2], 1)
 
     def head(self, features, *, seed: int):
         """Turn features of half the resolution into probabilities, shape (n, height, width, 1)."""
@@ -222,15 +202,13 @@ class Segmentation:
         DataError
             If an image has no annotation, or no image has a structure.
         """
-        if split.masks is None or (split.masks < 0).any():
-            n = len(split) if split.masks is None else int((split.masks < 0).any((1, 2)).sum())
+        masks = np.full((len(split), 1, 1), -1) if split.masks is None else split.masks
+        if n := (masks < 0).any((1, 2)).sum():
             found, advice = f"{n} images without", "Name them in a column mask, or NAME_mask.png"
             raise DataError("masks", expected="one for each image", found=found, advice=advice)
-        if not (split.masks > 0).any():
-            raise DataError(
-                "masks", expected="a structure in some of them", found="only empty ones"
-            )
-        return (split.masks > 0)[..., np.newaxis].astype(np.float32)
+        if not (masks > 0).any():
+            raise DataError("masks", expected="a structure in some", found="only empty ones")
+        return (masks > 0)[..., np.newaxis].astype(np.float32)
 
     def loss(self, *, label_smoothing: float = 0.0):
         """Return cross-entropy plus Dice loss; the second does not drown in the background."""
@@ -270,22 +248,14 @@ class Segmentation:
 
     def report(self, split: Split, predictions: np.ndarray, **_) -> pd.DataFrame:
         """Return metrics with intervals; see :func:`medlib.evaluation.segmentation.report`."""
-        table, unit = self.measure(split, predictions)
-        metrics = segmentation.report(table, subjects=split.subjects)
-        return metrics.assign(metric=metrics["metric"].str.replace("(mm)", f"({unit})"))
-
-    def measure(self, split: Split, predictions: np.ndarray) -> tuple[pd.DataFrame, str]:
-        """Return :func:`medlib.evaluation.segmentation.measure_masks`, and the unit of sizes."""
-        sizes, unit = pixel_sizes(split)
-        masks = (split.masks > 0, self.masks(predictions))
-        return segmentation.measure_masks(*masks, spacing_mm=sizes), unit
+        table = pd.DataFrame(self.columns(split, predictions))
+        return segmentation.report(table, subjects=split.subjects)
 
     def columns(self, split: Split, predictions: np.ndarray) -> dict[str, np.ndarray]:
         """Return the columns of a table of predictions: each mask measured beside the true one."""
-        table, unit = self.measure(split, predictions)
-        if unit == "pixels":
-            table.columns = table.columns.str.replace("_mm2?$", "_pixels", regex=True)
-        return dict(table.items())
+        spacing, unit = pixel_sizes(split)
+        masks = (split.masks > 0, self.masks(predictions))
+        return dict(segmentation.measure_masks(*masks, spacing=spacing, unit=unit).items())
 
     def answer(self, path: Path, predictions: np.ndarray, out: Path | None) -> dict:
         """Write the mask of a file, of its own size, and return its largest area and diameter.
@@ -305,21 +275,16 @@ class Segmentation:
         """
         file = read_image(path)
         shape, spacing = file.pixels.shape[-3:-1], file.spacing_mm or (1.0, 1.0)
-        whole = [
-            restore_from_square(each[..., np.newaxis], shape, spacing_mm=spacing)[..., 0]
+        masks = [
+            self.masks(restore_from_square(each[..., None], shape, spacing_mm=spacing)[..., 0])
             for each in predictions
         ]
-        masks = np.stack([self.masks(each) for each in whole])
-        in_mm = file.spacing_mm is not None
-        row = {
-            "area_mm2" if in_mm else "area_pixels": masks.sum((1, 2)).max() * np.prod(spacing),
-            "diameter_mm" if in_mm else "diameter_pixels": max(
-                longest_diameter(mask, spacing) for mask in masks
-            ),
+        return {
+            "mask": out and write_mask(out, np.stack(masks), source=path),
+            "area": max(mask.sum() for mask in masks) * np.prod(spacing),
+            "diameter": max(longest_diameter(mask, spacing) for mask in masks),
+            "unit": "mm" if file.spacing_mm else "pixels",
         }
-        if out is not None:
-            row["mask"] = str(write_mask(out, masks, source=path))
-        return row
 
 
 TASKS = {task.name: task for task in (Classification, Segmentation)}
@@ -333,10 +298,8 @@ def pixel_sizes(split: Split) -> tuple[np.ndarray, str]:
     sizes : ndarray, shape (n,)
     unit : {"mm", "pixels"}
     """
-    spacing = split.table.get("row_spacing_mm")
-    if spacing is not None and spacing.notna().all():
-        return spacing.to_numpy(dtype=float), "mm"
-    before = split.table.get(["original_height", "original_width"])
-    if before is None:
-        return np.ones(len(split)), "pixels"
-    return before.max(axis=1).to_numpy(dtype=float) / split.images.shape[-2], "pixels"
+    table, side = split.table, max(split.images.shape[-3:-1])
+    if "row_spacing_mm" in table and table["row_spacing_mm"].notna().all():
+        return table["row_spacing_mm"].to_numpy(dtype=float), "mm"
+    before = table.reindex(columns=["original_height", "original_width"]).max(axis=1)
+    return before.fillna(side).to_numpy(dtype=float) / side, "pixels"

@@ -9,12 +9,11 @@ import pandas as pd
 
 from medlib.datasets.reading import SUFFIXES
 from medlib.datasets.structure import some
-from medlib.errors import DataError, UsageError
+from medlib.errors import DataError, UsageError, expect_one_of
 from medlib.preprocessing.splitting import SPLIT_NAMES
 
 # First words of the names of classes in which nothing was found.
 ABSENCES = ("normal", "healthy", "negative", "no", "non", "none", "absent", "control", "0")
-UNLABELLED = "unlabelled"  # of a table with masks and without labels
 _KNOWN_COLUMNS = ("image", "label", "mask", "subject", "split")
 
 
@@ -105,7 +104,11 @@ def choose_classes(
     class_of = {label: label for label in labels}
     class_of |= {label: name for name, members in merge.items() for label in members}
     if class_names is None:
-        class_names = _ordered_classes(labels, merge, classes, positive, least_classes)
+        class_names = _ordered_classes(labels, merge, classes, positive)
+        if len(class_names) < least_classes:
+            expected = f"{least_classes} or more, after merging"
+            found = ", ".join(class_names) or "none"
+            raise UsageError("classes", expected=expected, found=found)
     unknown = [label for label in labels if class_of[label] not in class_names]
     if unknown and classes is None:
         expected = f"the classes {', '.join(class_names)}"
@@ -123,28 +126,23 @@ def _ordered_classes(
     merge: dict[str, list[str]],
     classes: Sequence[str] | None,
     positive: str | None,
-    least_classes: int,
 ) -> tuple[str, ...]:
     """Check what was asked for, and put the classes that it leaves in order."""
     joined = [label for members in merge.values() for label in members]
     for label in joined:
-        _expect_known("merge", label, labels)
+        expect_one_of("merge", label, labels)
         if joined.count(label) > 1:
             raise UsageError("merge", expected="each label once", found=f"{label!r} twice")
     order = [label for label in labels if label not in joined]
     order += [name for name in merge if name not in order]
     if classes is not None:
         for name in classes:
-            _expect_known("classes", name, order)
+            expect_one_of("classes", name, order)
         if len(set(classes)) < len(classes):
             raise UsageError("classes", expected="each class once", found=", ".join(classes))
         order = list(classes)
-    if len(order) < least_classes:
-        subject = "classes" if classes is not None else "merge"
-        expected = f"{('one class', 'two classes')[least_classes - 1]} or more"
-        raise UsageError(subject, expected=expected, found=", ".join(order) or "none")
     if positive is not None:
-        _expect_known("positive", positive, order)
+        expect_one_of("positive", positive, order)
         if len(order) > 2:
             found = f"{len(order)}: {', '.join(order)}"
             advice = "Join the others: --merge OTHER=A,B"
@@ -152,11 +150,6 @@ def _ordered_classes(
     if len(order) == 2:
         order.sort(key=lambda name: (name == positive, not is_absence(name), name != "benign"))
     return tuple(order)
-
-
-def _expect_known(argument: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
-        raise UsageError(argument, expected=f"one of {', '.join(known)}", found=repr(name))
 
 
 # A folder of folders ------------------------------------------------------------------------------
@@ -271,7 +264,7 @@ def _parse_csv(path: Path) -> pd.DataFrame:
     header = ",".join(table.columns)
     table.columns = [str(column).strip().lower() for column in table.columns]
     if "label" not in table and "mask" in table:
-        table["label"] = UNLABELLED
+        table["label"] = "unlabelled"
     if not {"image", "label"} <= set(table):
         separator = next((mark for mark in ";\t|" if mark in header), None)
         advice = "Separate the columns with commas" if separator else ""

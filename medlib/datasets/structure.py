@@ -127,7 +127,6 @@ class About:
     citation: str
     card: str
     official_split: bool = False
-    least_classes = 2
 
     @property
     def about(self) -> dict:
@@ -137,9 +136,8 @@ class About:
     def _check(self, where: str, split: Split) -> None:
         """Raise DataError unless images and labels fit the names of channels and classes."""
         names, channels = self.class_names, self.channel_names
-        different = len(set(names)) == len(names) >= self.least_classes
-        least = "two or more" if self.least_classes == 2 else "one or more"
-        _expect(different, f"{where} class_names", f"{least} different names", f"{names}")
+        different = len(set(names)) == len(names) > 0
+        _expect(different, f"{where} class_names", "one or more different names", f"{names}")
         expected, found = f"one channel for each of {channels}", split.images.shape[-1]
         _expect(found == len(channels), f"{where} images", expected, f"{found} channels")
         wrong = (split.labels < 0) | (split.labels >= len(names))
@@ -240,7 +238,6 @@ class Images(About):
     all: Split
     groups: np.ndarray
     given_split: np.ndarray | None
-    least_classes = 1
 
     def __post_init__(self):
         self._check(self.name, self.all)

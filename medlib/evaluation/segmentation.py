@@ -14,6 +14,7 @@ Measurement, Lancet 327 (1986) 307-310.
 """
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,10 @@ from scipy import ndimage, stats
 from medlib.errors import DataError
 from medlib.evaluation import statistics
 from medlib.simulation.cohort import longest_diameter
+
+EMPTY_MASKS = """\
+Overlap and distance are of images with a structure; one that is missed altogether scores Dice 0 and
+the diagonal of the image. Of images without a structure, the share with a false finding counts."""
 
 
 def dice(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -36,14 +41,15 @@ def dice(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     ndarray of float, shape (n,)
         From 0 to 1; NaN where both masks are empty.
     """
-    both, either = _overlap(truth, predicted)
-    return 2 * both / np.where(both + either > 0, both + either, np.nan)
+    axes = tuple(range(1, truth.ndim))
+    total = truth.sum(axis=axes) + predicted.sum(axis=axes)
+    return 2 * (truth & predicted).sum(axis=axes) / np.where(total > 0, total, np.nan)
 
 
 def intersection_over_union(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Pixels that both masks have, by those that any of them has; as :func:`dice`."""
-    both, either = _overlap(truth, predicted)
-    return both / np.where(either > 0, either, np.nan)
+    overlap = dice(truth, predicted)
+    return overlap / (2 - overlap)
 
 
 def hausdorff_95(
@@ -74,21 +80,23 @@ def hausdorff_95(
 
 
 def measure_masks(
-    truth: np.ndarray, predicted: np.ndarray, *, spacing_mm: np.ndarray
+    truth: np.ndarray, predicted: np.ndarray, *, spacing: np.ndarray, unit: str = "mm"
 ) -> pd.DataFrame:
     """Measure each predicted mask beside the true one.
 
     Parameters
     ----------
     truth, predicted : ndarray of bool, shape (n, height, width)
-    spacing_mm : ndarray, shape (n,)
-        Size of a pixel, which is square. 1 where it is not known: sizes are in pixels then.
+    spacing : ndarray, shape (n,)
+        Size of a pixel, which is square.
+    unit : str
+        Of the spacing, and so of all sizes.
 
     Returns
     -------
     DataFrame
-        One row an image: ``dice``, ``iou``, ``hausdorff_95_mm``, ``true_area_mm2``, ``area_mm2``,
-        ``true_diameter_mm`` and ``diameter_mm`` (the longest, as RECIST takes it).
+        One row an image: ``dice``, ``iou``, ``hausdorff_95``, ``true_area``, ``true_diameter`` (the
+        longest, as RECIST takes it), ``area``, ``diameter`` and ``unit``.
 
     Raises
     ------
@@ -98,17 +106,17 @@ def measure_masks(
     if truth.shape != predicted.shape or truth.ndim != 3:
         found = f"{truth.shape} and {predicted.shape}"
         raise DataError("masks", expected="two of shape (n, height, width)", found=found)
-    statistics.expect_rows("spacing_mm", "above 0", np.asarray(spacing_mm) > 0)
-    rows = zip(truth, predicted, spacing_mm, strict=True)
+    statistics.expect_rows("spacing", "above 0", np.asarray(spacing) > 0)
+    rows = zip(truth, predicted, spacing, strict=True)
     table = {
         "dice": dice(truth, predicted),
         "iou": intersection_over_union(truth, predicted),
-        "hausdorff_95_mm": [hausdorff_95(t, p, spacing_mm=(mm, mm)) for t, p, mm in rows],
+        "hausdorff_95": [hausdorff_95(t, p, spacing_mm=(size, size)) for t, p, size in rows],
     }
     for name, masks in (("true_", truth), ("", predicted)):
-        table[f"{name}area_mm2"] = masks.sum(axis=(1, 2)) * np.square(spacing_mm)
-        table[f"{name}diameter_mm"] = [longest_diameter(mask) for mask in masks] * spacing_mm
-    return pd.DataFrame(table)
+        table[f"{name}area"] = masks.sum(axis=(1, 2)) * np.square(spacing)
+        table[f"{name}diameter"] = [longest_diameter(mask) for mask in masks] * spacing
+    return pd.DataFrame(table).assign(unit=unit)
 
 
 def report(table: pd.DataFrame, *, subjects: np.ndarray) -> pd.DataFrame:
@@ -124,10 +132,11 @@ def report(table: pd.DataFrame, *, subjects: np.ndarray) -> pd.DataFrame:
     DataFrame
         Columns ``metric``, ``value``, ``low``, ``high`` and ``n``: means over images with a
         structure (Dice, IoU, 95 % Hausdorff distance), area found minus true area as a share of
-        it, and the share of images without a structure in which something was found.
+        it, the longest diameter found minus the true one with its limits of agreement (means of
+        subjects), and the share of images without a structure in which something was found.
     """
-    there = (table["true_area_mm2"] > 0).to_numpy()
-    rows = []
+    there = (table["true_area"] > 0).to_numpy()
+    rows, unit = [], table["unit"].iloc[0]
 
     def add(name, statistic, *columns, where=there):
         arrays = [table.loc[where, column].to_numpy() for column in columns]
@@ -138,13 +147,18 @@ def report(table: pd.DataFrame, *, subjects: np.ndarray) -> pd.DataFrame:
     for name, column in (
         ("Dice", "dice"),
         ("IoU", "iou"),
-        ("95 % Hausdorff distance (mm)", "hausdorff_95_mm"),
+        (f"95 % Hausdorff distance ({unit})", "hausdorff_95"),
     ):
         add(name, np.mean, column)
-    add("area bias", lambda found, true: found.sum() / true.sum() - 1, "area_mm2", "true_area_mm2")
+    add("area bias", lambda found, true: found.sum() / true.sum() - 1, "area", "true_area")
+    mean = table[there].groupby(subjects[there])[["true_diameter", "diameter"]].mean().to_numpy()
+    if len(mean) > 1:
+        names = ("diameter error", "lower limit of agreement", "upper limit of agreement")
+        for name, found in zip(names, limits_of_agreement(*mean.T), strict=True):
+            rows.append((f"{name} ({unit})", *astuple(found)[:4]))
     if not there.all():
         false = statistics.proportion_interval(
-            table.loc[~there, "area_mm2"].to_numpy() > 0, subjects=subjects[~there]
+            table.loc[~there, "area"].to_numpy() > 0, subjects=subjects[~there]
         )
         rows.append(("false findings", false.value, false.low, false.high, false.n))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
@@ -177,9 +191,3 @@ def limits_of_agreement(
     bias = float(errors.mean())
     limits = (interval(bias + side * 1.96 * spread, spread * math.sqrt(3 / n)) for side in (-1, 1))
     return interval(bias, spread / math.sqrt(n)), *limits
-
-
-def _overlap(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count the pixels of each image that both masks have, and that any has."""
-    axes = tuple(range(1, truth.ndim))
-    return (truth & predicted).sum(axis=axes), (truth | predicted).sum(axis=axes)

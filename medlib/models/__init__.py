@@ -2,7 +2,7 @@
 
 import importlib
 
-from medlib.errors import UsageError
+from medlib.errors import expect_one_of
 
 NAMES = ("cnn", "resnet", "rnn", "vit", "vit_patches")  # that classify
 SEGMENTING = ("unet",)
@@ -32,8 +32,6 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     UsageError
         If there is no network of that name.
     """
-    known = (*NAMES, *SEGMENTING)
-    if name not in known:
-        raise UsageError("model", expected=f"one of {', '.join(known)}", found=repr(name))
+    expect_one_of("model", name, (*NAMES, *SEGMENTING))
     module = importlib.import_module(f"medlib.models.{name.partition('_')[0]}")
     return getattr(module, f"build_{name}")(image_shape, task, seed=seed)

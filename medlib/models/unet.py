@@ -50,7 +50,7 @@ def build_unet(
     step = 2**levels
     if any(side % step for side in image_shape[-3:-1]) or len(image_shape) != 3:
         found = " x ".join(map(str, image_shape[:-1]))
-        expected = f"images whose sides are multiples of {step}"
+        expected = f"single images whose sides are multiples of {step}"
         raise UsageError("image size", expected=expected, found=found)
     seeds = layer_seeds(seed)
     x = inputs = keras.Input(image_shape)

@@ -11,7 +11,6 @@ from medlib.preprocessing.geometry import (
     resample_to_spacing,
     resize_image,
     resize_mask,
-    restore_from_square,
 )
 from medlib.preprocessing.intensity import apply_window, fit_normalisation, percentile_window
 from medlib.preprocessing.splitting import fold_by_subject, split_by_subject
@@ -30,6 +29,5 @@ __all__ = [
     "resample_to_spacing",
     "resize_image",
     "resize_mask",
-    "restore_from_square",
     "split_by_subject",
 ]

@@ -68,14 +68,14 @@ def test_moved_by_three_pixels_an_outline_is_at_most_three_pixels_away():
 
 def test_sizes_are_in_millimetres():
     truth = np.stack([round_mask((30, 30), 10), np.zeros((64, 64), bool)])
-    table = segmentation.measure_masks(truth, truth, spacing_mm=np.array([0.5, 2]))
-    assert table["area_mm2"].tolist() == pytest.approx([np.pi * 5**2, 0], rel=0.03)
-    assert table["diameter_mm"].tolist() == pytest.approx([10, 0], abs=0.71)  # a diagonal
+    table = segmentation.measure_masks(truth, truth, spacing=np.array([0.5, 2]))
+    assert table["area"].tolist() == pytest.approx([np.pi * 5**2, 0], rel=0.03)
+    assert table["diameter"].tolist() == pytest.approx([10, 0], abs=0.71)  # a diagonal
     assert table["dice"][0] == 1
     with pytest.raises(DataError, match="masks"):
-        segmentation.measure_masks(truth, truth[:, 1:], spacing_mm=np.ones(2))
-    with pytest.raises(DataError, match="spacing_mm: expected above 0.*row 1"):
-        segmentation.measure_masks(truth, truth, spacing_mm=np.array([1, 0]))
+        segmentation.measure_masks(truth, truth[:, 1:], spacing=np.ones(2))
+    with pytest.raises(DataError, match="spacing: expected above 0.*row 1"):
+        segmentation.measure_masks(truth, truth, spacing=np.array([1, 0]))
 
 
 def test_the_report_keeps_images_with_and_without_a_structure_apart():
@@ -84,12 +84,15 @@ def test_the_report_keeps_images_with_and_without_a_structure_apart():
     predicted = truth.copy()
     predicted[1] = False  # one is missed
     predicted[0, 5, 5] = True  # and one false finding of twenty
-    table = segmentation.measure_masks(truth, predicted, spacing_mm=np.ones(40))
+    table = segmentation.measure_masks(truth, predicted, spacing=np.ones(40))
     found = segmentation.report(table, subjects=np.arange(40).astype(str)).set_index("metric")
     assert found.loc["Dice", "value"] == pytest.approx(19 / 20)
     assert found.loc["false findings", "value"] == pytest.approx(1 / 20)
     assert found.loc["area bias", "value"] == pytest.approx(-1 / 20, rel=0.02)
-    assert found["n"].tolist() == [20] * 5
+    assert found["n"].tolist() == [20] * 8
+    lost = table["true_diameter"][1]
+    assert found.loc["diameter error (mm)", "value"] == pytest.approx(-lost / 20)
+    assert found.loc["lower limit of agreement (mm)", "value"] > -lost
     inside = found["low"].le(found["value"]) & found["value"].le(found["high"])
     assert inside.all()
     only = segmentation.report(table[1::2], subjects=np.arange(20))
