@@ -26,6 +26,7 @@ from medlib.preprocessing.splitting import SPLIT_NAMES
 
 SPLIT_SEED = 0  # of data without a split of its own: other weights, but the same folds
 COLOURS = ("red", "green", "blue")
+FILES_AT_ONCE = 32  # are in memory while they are predicted: volumes with all their slices
 CLASSICAL_AT_MOST = 20_000  # images: its features take some milliseconds each
 
 
@@ -243,10 +244,8 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         least_classes=least,
         merge=config.merge if named else None,
         classes=config.classes,
-        image_size=config.image_shape[-2],
-        depth=config.depth,
         channels=len(config.channel_names),
-        window=config.window,
+        **config.reading,
     )
     images = run.task.select(images)
     metrics = runfiles.read_metrics(run.folder)
@@ -288,34 +287,18 @@ def predict(
         named = ", ".join(channels)
         message = f"{run.folder}: red, green and blue of an image are taken for {named}"
         warnings.warn(message, stacklevel=2)
-    rows, errors, waiting = [], [], []
+    rows, errors = [], []
     root = os.path.commonpath([Path(path).absolute().parent for path in images])
-
-    def answer() -> None:
-        found = run.predict(np.concatenate([pixels for _, pixels in waiting]))
-        for path, pixels in waiting:
+    how = {"n_channels": len(channels), "every_slice": run.task.every_slice} | run.config.reading
+    for start in range(0, len(images), FILES_AT_ONCE):
+        loaded = list(datasets.load_images(images[start : start + FILES_AT_ONCE], **how))
+        errors += [error for _, error in loaded if isinstance(error, MedlibError)]
+        loaded = [each for each in loaded if not isinstance(each[1], MedlibError)]
+        found = run.predict(np.concatenate([pixels for _, pixels in loaded])) if loaded else []
+        for path, pixels in loaded:
+            own, found = np.split(found, [len(pixels)])
             out = masks and masks / path.absolute().relative_to(root)
-            rows.append({"image": str(path)} | run.task.answer(path, found[: len(pixels)], out))
-            found = found[len(pixels) :]
-        waiting.clear()
-
-    loaded = datasets.load_images(
-        images,
-        image_size=run.config.image_shape[-2],
-        depth=run.config.depth,
-        n_channels=len(channels),
-        window=run.config.window,
-        every_slice=run.task.every_slice,
-    )
-    for path, pixels in loaded:
-        if isinstance(pixels, MedlibError):
-            errors.append(pixels)
-            continue
-        waiting.append((path, pixels))
-        if sum(len(pixels) for _, pixels in waiting) >= training.PREDICTION_BATCH:
-            answer()
-    if waiting:
-        answer()
+            rows.append({"image": str(path)} | run.task.answer(path, own, out))
     return pd.DataFrame(rows, columns=["image", *run.task.answer_names]), errors
 
 
@@ -505,6 +488,5 @@ def _rows(metrics: pd.DataFrame) -> list[dict]:
 def _fingerprint(split: Split, task) -> str:
     """Hash what the network sees: images and labels or masks, whatever the files are called."""
     digest = hashlib.blake2b("".join(image_hashes(split.images)).encode(), digest_size=16)
-    for name in task.learns:
-        digest.update(getattr(split, name).tobytes())
+    digest.update(b"".join(getattr(split, name).tobytes() for name in task.learns))
     return digest.hexdigest()

@@ -109,13 +109,8 @@ class Classification:
 
     def report(self, split: Split, predictions: np.ndarray, *, majority: int) -> pd.DataFrame:
         """Return metrics with intervals; see :func:`medlib.evaluation.classification.report`."""
-        return classification.report(
-            split.labels,
-            predictions,
-            self.class_names,
-            subjects=split.subjects,
-            majority=majority,
-        )
+        of_whom = {"subjects": split.subjects, "majority": majority}
+        return classification.report(split.labels, predictions, self.class_names, **of_whom)
 
     @property
     def answer_names(self) -> tuple[str, ...]:

@@ -210,7 +210,6 @@ def test_the_same_settings_again_change_nothing(finished, images):
         ({"seed": 1}, "seed 0.*found seed 1"),
         ({"epochs": 9}, "epochs 3.*found epochs 9"),
         ({"model": "resnet"}, "model cnn.*found model resnet"),
-        ({"task": "segment"}, "masks: expected one for each image, found 60 images without"),
         ({"folds": 3}, "folds 2.*found folds 3"),
         ({"image_size": 10}, r"image_shape \[12, 12, 1\].*found image_shape \[10"),
         ({"merge": {"lesion": ("tumour",)}}, "class_names"),
@@ -221,6 +220,11 @@ def test_other_settings_in_the_same_folder_are_refused(finished, images, setting
     with pytest.raises(UsageError, match=message):
         trained(images, finished, **settings)
     assert content(finished) == before
+
+
+def test_another_task_in_the_same_folder_is_refused(finished, images):
+    with pytest.raises(UsageError, match="task classify.*found task segment"):
+        trained(images.with_name("masks.csv"), finished, task="segment")
 
 
 def test_other_images_in_the_same_folder_are_refused(finished, tmp_path):

@@ -106,8 +106,7 @@ def choose_classes(
     if class_names is None:
         class_names = _ordered_classes(labels, merge, classes, positive)
         if len(class_names) < least_classes:
-            expected = f"{least_classes} or more, after merging"
-            found = ", ".join(class_names) or "none"
+            expected, found = f"{least_classes} or more, after merging", ", ".join(class_names)
             raise UsageError("classes", expected=expected, found=found)
     unknown = [label for label in labels if class_of[label] not in class_names]
     if unknown and classes is None:

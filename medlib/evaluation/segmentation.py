@@ -14,7 +14,6 @@ Measurement, Lancet 327 (1986) 307-310.
 """
 
 import math
-from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -142,25 +141,21 @@ def report(table: pd.DataFrame, *, subjects: np.ndarray) -> pd.DataFrame:
         arrays = [table.loc[where, column].to_numpy() for column in columns]
         if len(arrays[0]):
             found = statistics.bootstrap_interval(statistic, *arrays, groups=subjects[where])
-            rows.append((name, found.value, found.low, found.high, found.n))
+            rows.append((name, *vars(found).values()))
 
-    for name, column in (
-        ("Dice", "dice"),
-        ("IoU", "iou"),
-        (f"95 % Hausdorff distance ({unit})", "hausdorff_95"),
-    ):
-        add(name, np.mean, column)
+    add("Dice", np.mean, "dice")
+    add("IoU", np.mean, "iou")
+    add(f"95 % Hausdorff distance ({unit})", np.mean, "hausdorff_95")
     add("area bias", lambda found, true: found.sum() / true.sum() - 1, "area", "true_area")
     mean = table[there].groupby(subjects[there])[["true_diameter", "diameter"]].mean().to_numpy()
     if len(mean) > 1:
         names = ("diameter error", "lower limit of agreement", "upper limit of agreement")
         for name, found in zip(names, limits_of_agreement(*mean.T), strict=True):
-            rows.append((f"{name} ({unit})", *astuple(found)[:4]))
+            rows.append((f"{name} ({unit})", *vars(found).values()))
     if not there.all():
-        false = statistics.proportion_interval(
-            table.loc[~there, "area"].to_numpy() > 0, subjects=subjects[~there]
-        )
-        rows.append(("false findings", false.value, false.low, false.high, false.n))
+        false = table["area"].to_numpy()[~there] > 0
+        found = statistics.proportion_interval(false, subjects=subjects[~there])
+        rows.append(("false findings", *vars(found).values()))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n"])
 
 

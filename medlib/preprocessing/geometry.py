@@ -207,8 +207,7 @@ def crop_to_content(
 def _fitted(shape: tuple[int, int], side: int, spacing_mm: tuple[float, float]) -> tuple[int, int]:
     """Rows and columns of an image whose longer side fits."""
     extent = np.multiply(shape, spacing_mm)
-    rows, columns = np.maximum(1, np.rint(extent * side / extent.max())).astype(int)
-    return int(rows), int(columns)
+    return tuple(int(n) for n in np.maximum(1, np.rint(extent * side / extent.max())))
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
