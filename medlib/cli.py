@@ -64,7 +64,6 @@ Classes = Annotated[
     str | None, typer.Option(help="Keep only images of these labels, as benign,malignant.")
 ]
 
-
 NETWORKS = f"{', '.join(models.NAMES)}; to segment {', '.join(models.SEGMENTING)}"
 
 
@@ -109,6 +108,10 @@ def train(
 
     The run folder gets report.html, metrics.json, predictions.csv,
     history.csv, splits.csv, config.json and the networks.
+
+    With --task segment a network learns masks: the column mask, or
+    NAME_mask.png beside NAME.png. Images without one are left out,
+    unless their label says that there is nothing to see (normal ...).
 
     Stopped at any moment, the same command continues it, and it
     ends with the same weights.
@@ -176,9 +179,10 @@ def predict(
 
     A network that segments writes masks as well: those of OUT.csv
     into the folder OUT_masks, PNG or NIfTI of the size of their
-    images, of every slice of a volume. The table then has the area
-    and the longest diameter, of the slice where they are largest,
-    in mm, or in pixels where the file has no spacing.
+    images, of every slice of a volume, though it learnt from slices
+    in the middle. The table then has the area and the longest
+    diameter, of the slice where they are largest, in mm and its
+    square, or in pixels where the file has no spacing.
 
     An image that cannot be used is named on stderr and the others
     still get predictions; the exit code is then 1.
