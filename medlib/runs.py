@@ -288,7 +288,7 @@ def predict(
         message = f"{run.folder}: red, green and blue of an image are taken for {named}"
         warnings.warn(message, stacklevel=2)
     rows, errors = [], []
-    root = os.path.commonpath([Path(path).absolute().parent for path in images])
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in images] or [""])
     how = {"n_channels": len(channels), "every_slice": run.task.every_slice} | run.config.reading
     for start in range(0, len(images), FILES_AT_ONCE):
         loaded = list(datasets.load_images(images[start : start + FILES_AT_ONCE], **how))
@@ -297,7 +297,7 @@ def predict(
         found = run.predict(np.concatenate([pixels for _, pixels in loaded])) if loaded else []
         for path, pixels in loaded:
             own, found = np.split(found, [len(pixels)])
-            out = masks and masks / path.absolute().relative_to(root)
+            out = masks and masks / os.path.relpath(path, root)
             rows.append({"image": str(path)} | run.task.answer(path, own, out))
     return pd.DataFrame(rows, columns=["image", *run.task.answer_names]), errors
 

@@ -15,7 +15,7 @@ from scipy.spatial.distance import pdist
 
 from medlib import cli, runs
 from medlib.datasets.reading import read_image, read_mask, write_mask
-from medlib.errors import UsageError
+from medlib.errors import RunError, UsageError
 from medlib.preprocessing.geometry import fit_to_square, restore_from_square
 from medlib.training import recipe
 
@@ -148,6 +148,19 @@ def test_masks_of_volumes_lie_on_what_was_found(finished, volumes, tmp_path, cap
         slices = [np.concatenate(corners[4 * z : 4 * z + 4]) for z in range(3)]
         assert row.diameter == pytest.approx(max(pdist(x).max() if len(x) else 0 for x in slices))
         assert row.unit == "mm"
+
+
+def test_masks_stay_in_their_folder_and_images_as_they_are(finished, volumes, tmp_path):
+    """Also where paths go up and down again, or images lie where masks are to be."""
+    run, masks = runs.read_run(finished), tmp_path / "masks"
+    one, other = volumes.parent / "p1" / "scan.nii.gz", volumes.parent / "p2" / "scan.nii.gz"
+    before = other.read_bytes()
+    table, _ = runs.predict(run, [one, one.parent / ".." / "p2" / "scan.nii.gz"], masks=masks)
+    assert [path.relative_to(masks).parts[0] for path in table["mask"]] == ["p1", "p2"]
+    with pytest.raises(RunError, match="expected another file than the image"):
+        runs.predict(run, [other], masks=other.parent)
+    assert other.read_bytes() == before
+    assert runs.predict(run, [])[0].empty
 
 
 def test_other_volumes_may_have_other_labels(finished, tmp_path, volumes):

@@ -183,5 +183,4 @@ def _with_classes(
     ]
     labels = np.array(number, dtype=np.int64)[images.all.labels]
     kept = images.take(labels >= 0)
-    labelled = replace(kept.all, labels=labels[labels >= 0])
-    return replace(kept, all=labelled, class_names=class_names)
+    return replace(kept, all=replace(kept.all, labels=labels[labels >= 0]), class_names=class_names)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medlib.errors import DataError, MedlibError
+from medlib.errors import DataError, MedlibError, RunError
 from medlib.files import expect_writable, writing
 from medlib.preprocessing import apply_window, percentile_window
 
@@ -193,7 +193,7 @@ def write_mask(path: Path, mask: np.ndarray, *, source: Path) -> Path:
     Raises
     ------
     RunError
-        If it cannot be written.
+        If it cannot be written, or would take the place of the image.
     """
     from PIL import Image
 
@@ -201,6 +201,8 @@ def write_mask(path: Path, mask: np.ndarray, *, source: Path) -> Path:
     suffix = source.suffix if is_nifti else ".png" if len(mask) == 1 else ".tif"
     if not path.name.lower().endswith(suffix.lower()):
         path = path.with_name(path.name + suffix)
+    if path.resolve() == source.resolve():
+        raise RunError(str(path), expected="another file than the image", found="the image itself")
     with expect_writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with writing(path) as partial:
