@@ -425,8 +425,7 @@ draw_boxes(ax, [(0, 1.5, 1.5, "image\n28 x 28"), (2.2, 1.3, 1.1, "14 x 14\n16 ma
                 (6.0, 1.1, 0.7, "4 x 4\n64 maps"), (7.9, 1.5, 0.9, "score of\nthe class")], 0.9, plotting.SKY)
 ax.text(0, 3.95, "generator: a dense layer, then twice double the size and convolve, and convolve once more", fontsize=11)
 ax.text(0, 1.85, "discriminator: three times a convolution with stride 2 and one without", fontsize=11)
-ax.set(xlim=(-0.1, 9.5), ylim=(0, 4.2))
-ax.set_axis_off()
+ax.set(xlim=(-0.1, 9.5), ylim=(0, 4.2)), ax.set_axis_off()
 plotting.show(fig, alt="Diagram. Generator: 64 random numbers and the class, maps of 7, 14 and 28 pixels, an image. "
               "Discriminator: an image, maps of 14, 7 and 4 pixels, the score of the class asked for.")
 
@@ -571,8 +570,8 @@ plotting.show(fig, alt="Fréchet distance to the test patients against the numbe
 
 # %% tags=["plumbing"]
 share = of_gan / of_gaussian[best]
-ledger.record("11/share_of_best_gaussian", share, parameters)
-ledger.record("11/share_of_300_components", of_gan / of_gaussian[300], parameters)
+ledger.record("11/share_of_best_gaussian", share, parameters, limits=(0, 10))
+ledger.record("11/share_of_300_components", of_gan / of_gaussian[300], parameters, limits=(0, 10))
 ledger.say(
     "The chosen Gaussian, with {best} components, has distance {gauss:.2f}, the GAN {gan:.2f} (**{share:.0%}** of it), real training slices {real:.2f}. "
     "With 300 components the Gaussian has {many:.2f}.",
@@ -771,8 +770,7 @@ if study:
                 each = gain[n, way]
                 ends = [[each.value - each.low], [each.high - each.value]]
                 axes[1].errorbar(each.value, place + shift, xerr=ends, fmt="o", capsize=4, color=colour)
-    axes[0].set_yticks(range(4), names)
-    axes[0].set(xlabel="AUC, 90 test patients", ylim=(3.6, -0.6))
+    axes[0].set_yticks(range(4), names), axes[0].set(xlabel="AUC, 90 test patients", ylim=(3.6, -0.6))
     axes[1].axvline(0, color="black", linestyle=":", linewidth=1)
     axes[1].set(xlabel="gain over real only, in AUC")
     fig.legend(loc="outside upper right", ncols=2, fontsize=11)
@@ -821,8 +819,8 @@ if study:
 # `simbrain` is itself a simulation: here a network imitates an imitation. What holds for methods need not hold for
 # hospitals. Nothing here is a medical device.
 #
-# **Next** lesson 12 compares the architectures so far on equal terms, and asks what this discriminator's features are worth
-# ([12](12_comparing_architectures.ipynb)).
+# **Next** come the architectures so far on equal terms: lesson 12, comparing architectures, where a discriminator's features stand beside the
+# network of [lesson 08](08_first_cnn.ipynb).
 #
 # **References**
 #
