@@ -822,8 +822,8 @@ if study:
 #
 # `simbrain` is a simulation from one template: it compares methods, and says nothing of real patients.
 #
-# **Next** come networks that make images instead of judging them: lesson 11, generative adversarial networks, where a classifier as
-# in [lesson 08](08_first_cnn.ipynb) judges what they make.
+# **Next** come networks that make images instead of judging them: [lesson 11](11_generative_adversarial_networks.ipynb), generative adversarial
+# networks, where a classifier judges what they make.
 #
 # **References**
 #

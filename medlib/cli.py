@@ -64,6 +64,8 @@ Classes = Annotated[
     str | None, typer.Option(help="Keep only images of these labels, as benign,malignant.")
 ]
 
+NETWORKS = f"{', '.join(models.NAMES)}; to segment {', '.join(models.SEGMENTING)}"
+
 
 @app.command()
 def train(
@@ -78,7 +80,8 @@ def train(
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
     folds: Annotated[int, typer.Option(help="Of a cross-validation of unsplit data; 1: none.")] = 5,
     seeds: Annotated[int, typer.Option(help="Networks to average, of data with a split.")] = 1,
-    model: Annotated[str, typer.Option(help=f"Network: {', '.join(models.NAMES)}.")] = "cnn",
+    task: Annotated[str, typer.Option(help="classify, or segment: learns masks.")] = "classify",
+    model: Annotated[str | None, typer.Option(help=f"Network: {NETWORKS}.")] = None,
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
     ] = None,
@@ -106,6 +109,10 @@ def train(
     The run folder gets report.html, metrics.json, predictions.csv,
     history.csv, splits.csv, config.json and the networks.
 
+    With --task segment a network learns masks: the column mask, or
+    NAME_mask.png beside NAME.png. Images without one are left out,
+    unless their label says that there is nothing to see (normal ...).
+
     Stopped at any moment, the same command continues it, and it
     ends with the same weights.
     """
@@ -116,6 +123,7 @@ def train(
             metrics = runs.train(
                 data,
                 out,
+                task=task,
                 model=model,
                 image_size=image_size,
                 depth=depth,
@@ -165,9 +173,16 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
     ],
-    out: Annotated[Path, typer.Option(help="CSV to write: image,label,probability_<class>...")],
+    out: Annotated[Path, typer.Option(help="CSV to write: a class, or sizes, of each image.")],
 ) -> None:
     """Predict images with the average of the run's networks.
+
+    A network that segments writes masks as well: those of OUT.csv
+    into the folder OUT_masks, PNG or NIfTI of the size of their
+    images, of every slice of a volume, though it learnt from slices
+    in the middle. The table then has the area and the longest
+    diameter, of the slice where they are largest, in mm and its
+    square, or in pixels where the file has no spacing.
 
     An image that cannot be used is named on stderr and the others
     still get predictions; the exit code is then 1.
@@ -175,7 +190,8 @@ def predict(
     from medlib import files, runs
 
     with files.writing(out) as partial:
-        predictions, errors = runs.predict(runs.read_run(run_folder), images)
+        masks = out.with_name(f"{out.stem}_masks")
+        predictions, errors = runs.predict(runs.read_run(run_folder), images, masks=masks)
         predictions.to_csv(partial, index=False)
     for error in errors:
         print(f"medlib: {error}", file=sys.stderr)

@@ -41,4 +41,4 @@ def print_table(table: pd.DataFrame, title: str) -> None:
         shown.add_column(name, justify="right")
     for name, row in table.iterrows():
         shown.add_row(str(name), *("" if pd.isna(value) else str(value) for value in row))
-    Console().print(shown)
+    Console(markup=False).print(shown)  # "[nan, nan]" is no markup

@@ -1,5 +1,7 @@
 """Errors a user can act on: what it is about, what was expected, what was found, what to do."""
 
+from collections.abc import Iterable
+
 
 class MedlibError(Exception):
     """One clear message about one thing, shown by the command line without a traceback.
@@ -31,6 +33,12 @@ class UsageError(MedlibError):
     """An argument, a name or a combination of them that cannot be used (exit code 2)."""
 
     exit_code = 2
+
+
+def expect_one_of(argument: str, name: str, known: Iterable[str]) -> None:
+    """Raise UsageError for a name that is not known."""
+    if name not in known:
+        raise UsageError(argument, expected=f"one of {', '.join(known)}", found=repr(name))
 
 
 class DataError(MedlibError):

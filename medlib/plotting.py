@@ -239,24 +239,6 @@ def outline(ax: Axes, mask: np.ndarray, *, colour: str = ORANGE) -> None:
         ax.axis(limits)
 
 
-def curve_with_band(
-    ax: Axes, x: np.ndarray, y: np.ndarray, *, low: np.ndarray, high: np.ndarray, label: str
-) -> None:
-    """Draw a curve and, pale around it, its interval.
-
-    Parameters
-    ----------
-    ax : Axes
-    x, y : ndarray, shape (n,)
-    low, high : ndarray, shape (n,)
-        Ends of the interval at each point. The caption or the legend says which interval it is.
-    label : str
-        Name in the legend.
-    """
-    (line,) = ax.plot(x, y, marker="o", markersize=4, label=label)
-    ax.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-
-
 def roc_curve(ax: Axes, labels: np.ndarray, scores: np.ndarray, *, label: str) -> None:
     """Draw a receiver operating characteristic, with the diagonal of a coin toss below it.
 

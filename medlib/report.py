@@ -7,9 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from medlib import plotting
+from medlib import plotting, tasks
 from medlib.datasets.structure import Split
-from medlib.evaluation import classification, statistics
+from medlib.evaluation import classification, segmentation, statistics
 
 N_ERRORS = 8  # shown as pictures
 STYLE = """
@@ -34,27 +34,22 @@ def page(
         One row an epoch of each network.
     measured : Split
         The images that the metrics are about.
-    predictions : ndarray, shape (n, classes)
+    predictions : ndarray, shape (n, classes), or (n, height, width)
 
     Returns
     -------
     str
     """
-    names = tuple(config["class_names"])
+    task = tasks.TASKS[config["task"]](tuple(config["class_names"]))
     with plt.rc_context(plotting.STYLE):
         parts = [
-            f"<h1>{escape(config['data']['name'])}: {escape(' or '.join(names))}</h1>",
+            f"<h1>{escape(config['data']['name'])}</h1>",
             f"<p>Measured on {escape(metrics['measured_on'])}. Intervals are 95 %.</p>",
             _metrics(metrics),
             _picture(_curves(history), "Loss after each epoch, one line a network."),
-            "<h2>Right and wrong answers</h2>",
-            classification.confusion_matrix(measured.labels, predictions, names).to_html(),
-            "<p>Rows: what is true. Columns: what was answered.</p>",
+            *SECTIONS[task.name](task, measured, predictions),
         ]
-        if len(names) == 2:
-            parts += ["<h2>Receiver operating characteristic</h2>", _roc(measured, predictions)]
-        parts += ["<h2>The worst errors</h2>", _errors(measured, predictions, names)]
-    parts += ["<h2>What was done</h2>", _words(config)]
+    parts += ["<h2>What was done</h2>", _words(config, metrics)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -91,11 +86,11 @@ def metric_table(metrics: dict) -> pd.DataFrame:
 def remarks(metrics: dict) -> list[str]:
     """Return sentences about the networks one by one, and about the classical model."""
     sentences = []
-    aucs = np.array(metrics["networks"], dtype=float)
-    if len(aucs) > 1:
+    scores, name = np.array(metrics["networks"], dtype=float), metrics.get("score", "AUC")
+    if len(scores) > 1:
         sentences.append(
-            f"AUC of the single networks: {', '.join(f'{auc:.3f}' for auc in aucs)}; "
-            f"mean {aucs.mean():.3f}, standard deviation {aucs.std(ddof=1):.3f}."
+            f"{name} of the single networks: {', '.join(f'{score:.3f}' for score in scores)}; "
+            f"mean {scores.mean():.3f}, standard deviation {scores.std(ddof=1):.3f}."
         )
     if metrics.get("difference"):
         found = metrics["difference"]
@@ -141,6 +136,38 @@ def _curves(history: pd.DataFrame):
     return fig
 
 
+# Of each task -------------------------------------------------------------------------------------
+
+
+def _classes(task, measured: Split, predictions: np.ndarray) -> list[str]:
+    names = task.class_names
+    parts = [
+        f"<h2>{escape(' or '.join(names))}: right and wrong answers</h2>",
+        classification.confusion_matrix(measured.labels, predictions, names).to_html(),
+        "<p>Rows: what is true. Columns: what was answered.</p>",
+    ]
+    if len(names) == 2:
+        parts += ["<h2>Receiver operating characteristic</h2>", _roc(measured, predictions)]
+    return [*parts, "<h2>The worst errors</h2>", _errors(measured, predictions, names)]
+
+
+def _masks(task, measured: Split, predictions: np.ndarray) -> list[str]:
+    masks = task.masks(predictions)
+    dice = segmentation.dice(measured.masks > 0, masks)
+    worst, middle = np.argsort(dice), np.isfinite(dice).sum() // 2  # nothing there, or found: last
+    shown = list(dict.fromkeys([*worst[: N_ERRORS // 2], *worst[middle:][: N_ERRORS // 2]]))
+    titles = [f"Dice {value:.2f}" for value in dice[shown]]
+    fig = plotting.image_grid(_grey_or_colour(measured.images[shown]), titles=titles)
+    for ax, row in zip(fig.axes, shown, strict=True):
+        plotting.outline(ax, measured.masks[row])
+        plotting.outline(ax, masks[row], colour=plotting.SKY)
+    text = "The worst masks, then some of middling Dice: orange as annotated, blue as found."
+    return ["<h2>Masks</h2>", _picture(fig, text), f"<p>{text} {segmentation.EMPTY_MASKS}</p>"]
+
+
+SECTIONS = {"classify": _classes, "segment": _masks}
+
+
 def _roc(measured: Split, predictions: np.ndarray) -> str:
     from sklearn.metrics import roc_curve
 
@@ -175,16 +202,19 @@ def _errors(measured: Split, predictions: np.ndarray, names: tuple[str, ...]) ->
         worst.extend(rows[np.argsort(of_truth[rows])][: max(1, N_ERRORS // len(names))])
     if not worst:
         return "<p>None.</p>"
-    images = measured.images[worst]
-    images = images[:, images.shape[1] // 2] if images.ndim == 5 else images  # the middle slice
-    if images.shape[-1] not in (1, 3):
-        images = images[..., -1:]
+    images = _grey_or_colour(measured.images[worst])
     titles = [f"{names[measured.labels[row]]}: {of_truth[row]:.2f}" for row in worst]
     text = "True class, and the probability that was given to it."
     return _picture(plotting.image_grid(images, titles=titles), text) + f"<p>{text}</p>"
 
 
-def _words(config: dict) -> str:
+def _grey_or_colour(images: np.ndarray) -> np.ndarray:
+    """Return what can be drawn: the middle slice of stacks, the last of other channels."""
+    images = images[:, images.shape[1] // 2] if images.ndim == 5 else images
+    return images if images.shape[-1] in (1, 3) else images[..., -1:]
+
+
+def _words(config: dict, metrics: dict) -> str:
     how = config["training"]
     data = config["data"]
     trained = f"{data['images']} images of {data['source']}, in the classes " + ", ".join(
@@ -208,8 +238,8 @@ def _words(config: dict) -> str:
         f"learning rate {how['learning_rate']:g}, seed {config['seed']}. The running average of "
         "the weights at the end was kept; no epoch was chosen.",
         "The classical model is a logistic regression on percentiles of intensity and measures of "
-        "texture, trained and measured on the same images.",
+        "texture, trained and measured on the same images." * bool(metrics["classical"]),
         "Versions: " + ", ".join(f"{name} {text}" for name, text in config["versions"].items()),
         "This is research software, not a medical device.",
     ]
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences if sentence)

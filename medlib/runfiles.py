@@ -73,9 +73,10 @@ class Config:
         return [f"model_{i + 1}.keras" for i in range(n_networks)]
 
     @property
-    def depth(self) -> int | None:
-        """Slices of a stack, or None for single images."""
-        return self.image_shape[0] if len(self.image_shape) == 4 else None
+    def reading(self) -> dict:
+        """Arguments with which other images are read as those of the training were."""
+        *depth, _, side, _ = self.image_shape
+        return {"depth": depth[0] if depth else None, "image_size": side, "window": self.window}
 
     @property
     def mirror(self) -> bool:

@@ -5,6 +5,7 @@ or of several seeds. What its folder holds is said in :mod:`medlib.runfiles`.
 """
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ import pandas as pd
 from medlib import datasets, models, report, runfiles, tasks, training
 from medlib.datasets import Images
 from medlib.datasets.structure import Split, image_hashes
-from medlib.errors import DataError, MedlibError, RunError, UsageError
+from medlib.errors import DataError, MedlibError, RunError, UsageError, expect_one_of
 from medlib.evaluation import statistics
 from medlib.files import expect_writable, remove_partial, writing
 from medlib.preprocessing import fold_by_subject, split_by_subject
@@ -25,6 +26,7 @@ from medlib.preprocessing.splitting import SPLIT_NAMES
 
 SPLIT_SEED = 0  # of data without a split of its own: other weights, but the same folds
 COLOURS = ("red", "green", "blue")
+FILES_AT_ONCE = 32  # are in memory while they are predicted: volumes with all their slices
 CLASSICAL_AT_MOST = 20_000  # images: its features take some milliseconds each
 
 
@@ -34,7 +36,7 @@ class Run:
 
     folder: Path
     config: runfiles.Config
-    task: tasks.Classification
+    task: tasks.Classification | tasks.Segmentation
     networks: list[Any]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -64,18 +66,14 @@ def train(
     data: str,
     out: str | Path,
     *,
-    model: str = "cnn",
-    image_size: int | None = None,
-    depth: int | None = None,
+    task: str = "classify",
+    model: str | None = None,
     epochs: int | None = None,
     folds: int = 5,
     seeds: int = 1,
     seed: int = 0,
-    merge: dict[str, Sequence[str]] | None = None,
-    classes: Sequence[str] | None = None,
-    positive: str | None = None,
-    window: tuple[float, float] | None = None,
     on_epoch: Callable[[str, dict, int], None] = lambda name, row, epochs: None,
+    **reading,
 ) -> dict | None:
     """Train networks into a run folder, or continue a run that was interrupted.
 
@@ -89,10 +87,10 @@ def train(
         A known set's name, a CSV or a folder; see :func:`medlib.datasets.read`.
     out : path
         The run folder: new, empty, or one that this very training was started in.
-    model : str
-        A name of :data:`medlib.models.NAMES`.
-    image_size, depth, merge, classes, positive, window
-        As for :func:`medlib.datasets.read`.
+    task : str
+        A name of :data:`medlib.tasks.TASKS`.
+    model : str, optional
+        One of the task's networks. Default: the first of them.
     epochs : int, optional
         Default: enough for the number of images, see :func:`medlib.training.recipe`.
     folds : int
@@ -105,6 +103,9 @@ def train(
     on_epoch : callable
         Called after each epoch with the name of the network ("fold 1 of 5"), the row of its
         history and the number of epochs.
+    **reading
+        ``image_size``, ``depth``, ``window``, ``merge``, ``classes`` and ``positive``, as for
+        :func:`medlib.datasets.read`.
 
     Returns
     -------
@@ -115,29 +116,32 @@ def train(
     Raises
     ------
     UsageError
-        If there is no such model, a number is out of range, or the folder holds another training.
+        If there is no such task or model, a number is out of range, or the folder holds another
+        training.
     DataError, DownloadError
         If the data cannot be used.
     RunError
         If the folder is another program's or cannot be written.
     """
     out = Path(out)
-    if model not in models.NAMES:
-        raise UsageError("model", expected=f"one of {', '.join(models.NAMES)}", found=repr(model))
+    expect_one_of("task", task, tasks.TASKS)
+    kind = tasks.TASKS[task]
+    model = model or kind.networks[0]
+    expect_one_of("model", model, kind.networks)
     for name, value in (("epochs", epochs), ("folds", folds), ("seeds", seeds)):
         if value is not None and value < 1:
             raise UsageError(name, expected="1 or more", found=str(value))
     training.expect_seed(seed)
     started = runfiles.read_config(out)
-    choice = {"merge": merge, "classes": classes, "positive": positive, "window": window}
-    images = datasets.read(data, image_size=image_size, depth=depth, **choice)
+    images = datasets.read(data, least_classes=kind.least_classes, **reading)
+    task = kind(tuple(images.class_names))
+    images = task.select(images)
     if images.given_split is not None:
         folds = 1
     elif folds > 1 and seeds > 1:
         found = f"folds {folds} and seeds {seeds}"
         raise UsageError("folds and seeds", expected="one of them to be 1", found=found)
     members = _plan(images, folds=folds, seeds=seeds, seed=seed)
-    task = tasks.Classification(tuple(images.class_names))
     config = runfiles.Config(
         task=task.name,
         model=model,
@@ -148,10 +152,12 @@ def train(
         class_names=list(images.class_names),
         channel_names=list(images.channel_names),
         image_shape=list(images.all.images.shape[1:]),
-        **choice,
-        data=_describe(images, data, members),
+        **{name: reading.get(name) for name in ("merge", "classes", "positive", "window")},
+        data=_describe(images, data, members, task),
     )
     if started is None:
+        training.import_keras()  # a size that the network cannot take is refused before all else
+        models.build(model, tuple(config.image_shape), task, seed=seed)
         with expect_writable(out):
             out.mkdir(parents=True, exist_ok=True)
     else:
@@ -191,12 +197,12 @@ def read_run(folder: str | Path) -> Run:
         expected, found = "a finished run", f"no {runfiles.METRICS}"
         advice = "The same `medlib train` command continues it"
         raise RunError(str(folder), expected=expected, found=found, advice=advice)
-    task = tasks.Classification(tuple(config.class_names))
+    task = tasks.TASKS[config.task](tuple(config.class_names))
     networks = []
     for path in (folder / file for file in config.model_files):
         network = runfiles.load_model(path)
-        shapes = (network.input_shape[1:], network.output_shape[1:])
-        wanted = (tuple(config.image_shape), (task.n_units,))
+        shapes = (network.input_shape[1:], network.output_shape[-1])
+        wanted = (tuple(config.image_shape), task.n_units)
         if shapes != wanted:
             expected = f"a network from shape {wanted[0]} to {wanted[1]}, as {runfiles.CONFIG} says"
             found = f"one from {shapes[0]} to {shapes[1]}"
@@ -230,24 +236,21 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
     DataError
         If the data has other classes or channels, or no image that is new to the networks.
     """
-    config = run.config
+    config, least = run.config, run.task.least_classes
+    named = least > 1 or config.classes  # else labels decide nothing
     images = datasets.read(
         data,
-        class_names=tuple(config.class_names),
-        merge=config.merge,
+        class_names=tuple(config.class_names) if named else None,
+        least_classes=least,
+        merge=config.merge if named else None,
         classes=config.classes,
-        image_size=config.image_shape[-2],
-        depth=config.depth,
         channels=len(config.channel_names),
-        window=config.window,
+        **config.reading,
     )
+    images = run.task.select(images)
     metrics = runfiles.read_metrics(run.folder)
-    if _fingerprint(images.all) == config.data["fingerprint"]:
+    if _fingerprint(images.all, run.task) == config.data["fingerprint"]:
         return pd.DataFrame(metrics["metrics"]), metrics["measured_on"]
-    if images.all.images.shape[1:] != tuple(config.image_shape):
-        expected = f"shape {tuple(config.image_shape)}, as the run was trained with"
-        found = str(images.all.images.shape[1:])
-        raise DataError(f"{data}: images", expected=expected, found=found)
     unseen, n_seen = _unseen(images, run.folder)
     measured_on = f"all {len(unseen)} images of {data}"
     if n_seen:
@@ -259,18 +262,23 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
     return table, measured_on
 
 
-def predict(run: Run, images: Sequence[str | Path]) -> tuple[pd.DataFrame, list[MedlibError]]:
+def predict(
+    run: Run, images: Sequence[str | Path], *, masks: Path | None = None
+) -> tuple[pd.DataFrame, list[MedlibError]]:
     """Predict image files; a file that cannot be read does not keep the others from it.
 
     Parameters
     ----------
     run : Run
     images : sequence of path
+    masks : Path, optional
+        Folder for the masks that a segmentation finds: each gets the name of its image.
 
     Returns
     -------
     predictions : DataFrame
-        Columns ``image``, ``label`` and one ``probability_<class>`` for each class.
+        Column ``image``, and the task's: ``label`` and one ``probability_<class>`` for each class,
+        or ``mask``, ``area``, ``diameter`` (the longest) and ``unit`` ("mm", areas in its square).
     errors : list of MedlibError
         One for each file that could not be used.
     """
@@ -279,28 +287,19 @@ def predict(run: Run, images: Sequence[str | Path]) -> tuple[pd.DataFrame, list[
         named = ", ".join(channels)
         message = f"{run.folder}: red, green and blue of an image are taken for {named}"
         warnings.warn(message, stacklevel=2)
-    names, errors, waiting = [], [], []
-    predictions = [np.empty((0, len(run.config.class_names)))]
-    loaded = datasets.load_images(
-        images,
-        image_size=run.config.image_shape[-2],
-        depth=run.config.depth,
-        n_channels=len(channels),
-        window=run.config.window,
-    )
-    for path, image in loaded:
-        if isinstance(image, MedlibError):
-            errors.append(image)
-            continue
-        names.append(str(path))
-        waiting.append(image)
-        if len(waiting) == training.PREDICTION_BATCH:
-            predictions.append(run.predict(np.stack(waiting)))
-            waiting = []
-    if waiting:
-        predictions.append(run.predict(np.stack(waiting)))
-    columns = run.task.columns(np.concatenate(predictions))
-    return pd.DataFrame({"image": names} | columns), errors
+    rows, errors = [], []
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in images] or [""])
+    how = {"n_channels": len(channels), "every_slice": run.task.every_slice} | run.config.reading
+    for start in range(0, len(images), FILES_AT_ONCE):
+        loaded = list(datasets.load_images(images[start : start + FILES_AT_ONCE], **how))
+        errors += [error for _, error in loaded if isinstance(error, MedlibError)]
+        loaded = [each for each in loaded if not isinstance(each[1], MedlibError)]
+        found = run.predict(np.concatenate([pixels for _, pixels in loaded])) if loaded else []
+        for path, pixels in loaded:
+            own, found = np.split(found, [len(pixels)])
+            out = masks and masks / os.path.relpath(path, root)
+            rows.append({"image": str(path)} | run.task.answer(path, own, out))
+    return pd.DataFrame(rows, columns=["image", *run.task.answer_names]), errors
 
 
 # Parts of a training ------------------------------------------------------------------------------
@@ -325,7 +324,7 @@ def _plan(images: Images, *, folds: int, seeds: int, seed: int) -> list[Member]:
     ]
 
 
-def _describe(images: Images, data: str, members: list[Member]) -> dict:
+def _describe(images: Images, data: str, members: list[Member], task) -> dict:
     source = Path(data)
     trained = np.unique(np.concatenate([member.train for member in members]))
     commonest = np.bincount(images.all.labels[trained]).argmax()
@@ -334,7 +333,7 @@ def _describe(images: Images, data: str, members: list[Member]) -> dict:
         "name": images.name,
         "images": len(images.all),
         "split_seed": SPLIT_SEED,
-        "fingerprint": _fingerprint(images.all),
+        "fingerprint": _fingerprint(images.all, task),
         "commonest_class": images.class_names[commonest],
         "licence": images.licence,
         "citation": images.citation,
@@ -378,13 +377,14 @@ def _finish(out: Path, images: Images, members: list[Member], *, task, config) -
         for member, network in zip(members, networks, strict=True)
     ]
     rows, predictions = _gather(members, of_members)
-    measured = images.all.take(rows)
+    measured, score = images.all.take(rows), f"validation_{task.score_name.lower()}"
     table = task.report(measured, predictions, majority=config.majority)
     metrics = {
         "measured_on": _measured_on(config, len(rows)),
         "metrics": _rows(table),
+        "score": task.score_name,
         "networks": [
-            task.score(images.all.take(member.measured), found)["validation_auc"]
+            task.score(images.all.take(member.measured), found)[score]
             for member, found in zip(members, of_members, strict=True)
         ],
         **_classical(images, members, task, predictions, config.majority),
@@ -392,7 +392,8 @@ def _finish(out: Path, images: Images, members: list[Member], *, task, config) -
     }
     listed = _list_images(images, members, config)
     answers = listed.loc[rows, ["image", "subject", "label"]].reset_index(drop=True)
-    answers = answers.rename(columns={"label": "true_label"}).assign(**task.columns(predictions))
+    answers = answers.rename(columns={"label": "true_label"})
+    answers = answers.assign(**task.columns(measured, predictions))
     runfiles.write_table(out / runfiles.PREDICTIONS, answers)
     runfiles.write_table(out / runfiles.SPLITS, listed)
     history = pd.read_csv(out / runfiles.HISTORY)
@@ -407,7 +408,7 @@ def _gather(members: list[Member], found: list[np.ndarray]) -> tuple[np.ndarray,
     """Return the rows that were measured, in order, and the mean of their predictions."""
     measured = np.concatenate([member.measured for member in members])
     rows, position = np.unique(measured, return_inverse=True)
-    total = np.zeros((len(rows), *found[0].shape[1:]))
+    total = np.zeros((len(rows), *found[0].shape[1:]), dtype=found[0].dtype)
     np.add.at(total, position, np.concatenate(found))
     return rows, total / (len(measured) // len(rows))  # once by folds, by each of several seeds
 
@@ -416,7 +417,7 @@ def _classical(images: Images, members, task, predictions, majority: int) -> dic
     """Measure the classical model on the same images, trained on the same rows."""
     from medlib.models.classical import build_classifier, hand_made_features
 
-    if len(images.all) > CLASSICAL_AT_MOST:
+    if len(images.all) > CLASSICAL_AT_MOST or task.learns != ("labels",):
         return {"classical": None, "difference": None}
     features = hand_made_features(images.all.images)
     found = []
@@ -484,8 +485,8 @@ def _rows(metrics: pd.DataFrame) -> list[dict]:
     return metrics.astype(object).where(metrics.notna(), None).to_dict("records")
 
 
-def _fingerprint(split: Split) -> str:
-    """Hash what the network sees: images and labels, whatever the files are called."""
+def _fingerprint(split: Split, task) -> str:
+    """Hash what the network sees: images and labels or masks, whatever the files are called."""
     digest = hashlib.blake2b("".join(image_hashes(split.images)).encode(), digest_size=16)
-    digest.update(split.labels.tobytes())
+    digest.update(b"".join(getattr(split, name).tobytes() for name in task.learns))
     return digest.hexdigest()

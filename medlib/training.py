@@ -18,6 +18,8 @@ from medlib.errors import UsageError
 # `benchmarks/recipe.py` compares networks and settings again. Not so the rate of the recurrent
 # network: it is that of the plain one, whose encoder it has.
 LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3, "rnn": 4e-3, "vit": 8e-3, "vit_patches": 1e-3}
+# Tried on simbrain and breast ultrasound.
+OF_ITS_OWN = {"unet": {"learning_rate": 3e-3, "batch_size": 16, "augmentation": {"flip": True}}}
 AUGMENTATION = {
     "flip": True,
     "shift": 0.05,
@@ -81,7 +83,7 @@ def recipe(model: str, *, n_images: int, epochs: int | None = None) -> dict:
     Parameters
     ----------
     model : str
-        A name of :data:`medlib.models.NAMES`.
+        A name that :func:`medlib.models.build` knows.
     n_images : int
         Training images. Few images get more epochs.
     epochs : int, optional
@@ -98,9 +100,9 @@ def recipe(model: str, *, n_images: int, epochs: int | None = None) -> dict:
     return {
         "epochs": epochs,
         "batch_size": BATCH_SIZE,
-        "learning_rate": LEARNING_RATES[model],
+        "learning_rate": LEARNING_RATES.get(model),
         "augmentation": AUGMENTATION,
-    }
+    } | OF_ITS_OWN.get(model, {})
 
 
 def fit(

@@ -226,6 +226,7 @@ def test_help_names_every_argument(command, capsys):
             "--folds",
             "--seeds",
             "--positive",
+            "--task",
             "--model",
             "--image-size",
             "--epochs",

@@ -160,15 +160,6 @@ def test_roc_curve_has_the_area_of_the_auc_and_one_diagonal():
     assert sum(line.get_gid() == "coin toss" for line in ax.lines) == 1
 
 
-def test_band_lies_around_its_curve():
-    _, ax = plt.subplots()
-    x = np.arange(4.0)
-    plotting.curve_with_band(ax, x, x, low=x - 1, high=x + 2, label="AUC, 95 %")
-    extents = ax.collections[0].get_paths()[0].get_extents()
-    assert (extents.ymin, extents.ymax) == (-1, 5)
-    assert ax.get_legend_handles_labels()[1] == ["AUC, 95 %"]
-
-
 def test_colours_are_told_apart_by_colour_blind_readers():
     """Least distance in Lab, also as a deuteranope sees them (Machado 2009, severity 1)."""
     from matplotlib.colors import to_rgb

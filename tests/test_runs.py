@@ -27,24 +27,32 @@ class Killed(BaseException):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> Path:
-    """A CSV of 60 noisy images: of a bright disc, or of none."""
-    return write_images(tmp_path_factory.mktemp("images"), seed=0)
+    """A CSV of 60 noisy images: of a bright disc, or of none; in masks.csv with their masks."""
+    return write_images(tmp_path_factory.mktemp("images"), seed=0, with_masks=True)
 
 
-def write_images(folder, *, seed, n=60):
+def write_images(folder, *, seed, n=60, with_masks=False):
     generator = np.random.default_rng(seed)
     down, across = np.mgrid[:12, :12]
-    rows = []
+    rows, discs = [], []
     for number in range(n):
         pixels = generator.integers(0, 120, (12, 12))
+        disc = np.zeros((12, 12), bool)
         if number % 2:
             centre = generator.integers(3, 9, 2)
-            pixels[(down - centre[0]) ** 2 + (across - centre[1]) ** 2 < 8] += 80
+            disc = (down - centre[0]) ** 2 + (across - centre[1]) ** 2 < 8
+            pixels[disc] += 80
         name = f"{number:02}.png"
         Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+        discs.append(Image.fromarray(disc))
         rows.append((name, ("healthy", "tumour")[number % 2], f"{seed}-{number}"))
     table = pd.DataFrame(rows, columns=["image", "label", "subject"])
     table.to_csv(folder / "labels.csv", index=False)
+    if with_masks:
+        (folder / "masks").mkdir()
+        for disc, name in zip(discs, table["image"], strict=True):
+            disc.save(folder / "masks" / name)
+        table.assign(mask="masks/" + table["image"]).to_csv(folder / "masks.csv", index=False)
     return folder / "labels.csv"
 
 
@@ -53,7 +61,9 @@ def build_tiny(name, image_shape, task, *, seed):
     import keras
 
     inputs = keras.Input(image_shape)
-    x = keras.layers.Dropout(0.1, seed=seed)(keras.layers.Flatten()(inputs))
+    halved = keras.layers.Conv2D(2, 3, strides=2, padding="same", activation="relu")
+    first = keras.layers.Flatten() if task.name == "classify" else halved
+    x = keras.layers.Dropout(0.1, seed=seed)(first(inputs))
     return keras.Model(inputs, task.head(x, seed=seed))
 
 
@@ -78,6 +88,13 @@ def read_pixels(paths):
 def finished(images, tmp_path_factory, tiny_network):
     out = tmp_path_factory.mktemp("runs") / "finished"
     trained(images, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished_masks(images, tmp_path_factory, tiny_network):
+    out = tmp_path_factory.mktemp("runs") / "masks"
+    trained(images.with_name("masks.csv"), out, task="segment")
     return out
 
 
@@ -208,6 +225,11 @@ def test_other_settings_in_the_same_folder_are_refused(finished, images, setting
     assert content(finished) == before
 
 
+def test_another_task_in_the_same_folder_is_refused(finished, images):
+    with pytest.raises(UsageError, match="task classify.*found task segment"):
+        trained(images.with_name("masks.csv"), finished, task="segment")
+
+
 def test_other_images_in_the_same_folder_are_refused(finished, tmp_path):
     with pytest.raises(UsageError, match="other images"):
         trained(write_images(tmp_path, seed=1), finished)
@@ -224,11 +246,18 @@ N_WRITES = 1 + FOLDS * (EPOCHS + 2) + 4
 
 
 @pytest.mark.parametrize(
-    ("write", "after"), [*((write, False) for write in range(N_WRITES)), (N_WRITES - 1, True)]
+    ("task", "write", "after"),
+    [
+        *(("classify", write, False) for write in range(N_WRITES)),
+        ("classify", N_WRITES - 1, True),
+        *(("segment", write, False) for write in (2, 8, N_WRITES - 1)),
+    ],
 )
 def test_killed_at_any_write_it_ends_as_if_it_had_not_been(
-    write, after, finished, images, tmp_path, monkeypatch
+    task, write, after, request, images, tmp_path, monkeypatch
 ):
+    finished = request.getfixturevalue("finished" if task == "classify" else "finished_masks")
+    images = images if task == "classify" else images.with_name("masks.csv")
     count = 0
 
     def replace(partial, path):
@@ -245,9 +274,9 @@ def test_killed_at_any_write_it_ends_as_if_it_had_not_been(
     real = os.replace
     monkeypatch.setattr(files.os, "replace", replace)
     with pytest.raises(Killed):
-        trained(images, tmp_path / "run")
+        trained(images, tmp_path / "run", task=task)
     monkeypatch.undo()
-    trained(images, tmp_path / "run")
+    trained(images, tmp_path / "run", task=task)
     assert content(tmp_path / "run") == content(finished)
 
 

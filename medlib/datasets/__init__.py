@@ -7,7 +7,7 @@
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,14 +93,11 @@ def read(
     image_size: int | None = None,
     depth: int | None = None,
     window: tuple[float, float] | None = None,
-    merge: Mapping[str, Iterable[str]] | None = None,
-    classes: Sequence[str] | None = None,
-    positive: str | None = None,
-    class_names: tuple[str, ...] | None = None,
     channels: int | None = None,
     root: str | Path | None = None,
     strict: bool = False,
     seed: int = 0,
+    **choice,
 ) -> Images:
     """Read whatever a user names, without splitting it: a data set, a CSV or a folder.
 
@@ -110,15 +107,15 @@ def read(
     Parameters
     ----------
     data : str or Path
-    image_size, depth, merge, classes, positive
+    image_size, depth
         As for :func:`read_folder`; of simbrain, ``depth`` is as for :func:`load`.
-    class_names : tuple of str, optional
-        The classes of a trained network that is to be measured on these images; see
-        :func:`medlib.datasets.listing.choose_classes`.
     window, channels
         As for :func:`read_folder`; a data set has no window, and channels of its own.
     root, strict, seed
         As for :func:`load`.
+    **choice
+        ``merge``, ``classes``, ``positive``, ``class_names`` and ``least_classes``, as for
+        :func:`medlib.datasets.listing.choose_classes`.
 
     Returns
     -------
@@ -132,7 +129,6 @@ def read(
     DataError, DownloadError
         As :func:`load` and :func:`read_folder`.
     """
-    choice = {"merge": merge, "classes": classes, "positive": positive, "class_names": class_names}
     if _is_own(data):
         size = {} if image_size is None else {"image_size": image_size}
         return read_folder(data, **size, depth=depth, window=window, channels=channels, **choice)
@@ -142,7 +138,7 @@ def read(
         str(data), image_size=image_size, depth=depth, root=root, strict=strict, seed=seed
     )
     images = join_splits(dataset)
-    if not any(choice.values()):
+    if not any((choice | {"least_classes": None}).values()):
         return images
     return _with_classes(images, *choose_classes(images.class_names, **choice))
 
@@ -186,11 +182,5 @@ def _with_classes(
         class_names.index(class_of[name]) if name in class_of else -1 for name in images.class_names
     ]
     labels = np.array(number, dtype=np.int64)[images.all.labels]
-    kept = np.flatnonzero(labels >= 0)
-    return replace(
-        images,
-        all=replace(images.all.take(kept), labels=labels[kept]),
-        groups=images.groups[kept],
-        given_split=images.given_split[kept],
-        class_names=class_names,
-    )
+    kept = images.take(labels >= 0)
+    return replace(kept, all=replace(kept.all, labels=labels[labels >= 0]), class_names=class_names)

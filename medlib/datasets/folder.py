@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,11 +61,8 @@ def read_folder(
     image_size: int = 64,
     depth: int | None = None,
     window: tuple[float, float] | None = None,
-    merge: Mapping[str, Iterable[str]] | None = None,
-    classes: Sequence[str] | None = None,
-    positive: str | None = None,
-    class_names: tuple[str, ...] | None = None,
     channels: int | None = None,
+    **choice,
 ) -> Images:
     """Read all images and labels of a CSV or a folder.
 
@@ -96,14 +93,13 @@ def read_folder(
     window : tuple of float, optional
         Centre and width, in the unit of the files: (40, 400) shows soft tissue in computed
         tomography.
-    merge, classes, positive
-        Join labels, keep some, name the finding; see
-        :func:`medlib.datasets.listing.choose_classes`.
-    class_names : tuple of str, optional
-        The classes of a trained network that is to be measured on all of these images: the column
-        ``split`` is not used; see :func:`medlib.datasets.listing.choose_classes`.
     channels : {1, 3}, optional
         1 for grey, 3 for colour. By default 1 when every image is grey, else 3.
+    **choice
+        ``merge``, ``classes`` and ``positive``: join labels, keep some, name the finding.
+        ``class_names``: the classes of a trained network that is to be measured on all of these
+        images; the column ``split`` is not used. ``least_classes``: 1 where labels are not what is
+        learnt. See :func:`medlib.datasets.listing.choose_classes`.
 
     Returns
     -------
@@ -130,12 +126,11 @@ def read_folder(
     _expect_no_run(source)
     listing = read_listing(source)
     labels = _in_order(set(listing["label"]))
-    if class_names is not None:  # all of it is measured
+    if choice.get("class_names"):  # all of it is measured
         listing = listing.drop(columns="split", errors="ignore")
-    elif len(labels) < 2:
+    elif len(labels) < choice.get("least_classes", 2):
         found = f"only {labels[0]!r}"
         raise DataError(str(source), expected="two classes or more", found=found)
-    choice = {"merge": merge, "classes": classes, "positive": positive, "class_names": class_names}
     class_names, class_of = choose_classes(labels, **choice)
     listing["original_label"] = listing["label"]
     listing["label"] = listing["label"].map(class_of)
@@ -153,6 +148,7 @@ def load_images(
     n_channels: int,
     depth: int | None = None,
     window: tuple[float, float] | None = None,
+    every_slice: bool = False,
 ) -> Iterator[tuple[Path, np.ndarray | MedlibError]]:
     """Read images one by one, as :func:`read_folder` does; a bad one does not stop the others.
 
@@ -162,21 +158,26 @@ def load_images(
     image_size, depth, window
         As for :func:`read_folder`.
     n_channels : {1, 3}
+    every_slice : bool
+        Every frame or slice of a file, instead of the middle one or a stack.
 
     Yields
     ------
     path : Path
-    image : ndarray of float32, shape ([depth,] image_size, image_size, n_channels), or MedlibError
-        The error says what is wrong with the file.
+    images : ndarray of float32, (k, [depth,] image_size, image_size, n_channels), or MedlibError
+        One, or every slice as an image of its own. The error says what is wrong with the file.
     """
     for path in map(Path, paths):
         try:
-            image = _choose_frames(read_image(path, window=window), depth)[0]
-            pixels = _square(image.scaled(), image_size, depth, spacing_mm=_spacing(image))
+            file = read_image(path, window=window)
+            every = map(file.frame, range(file.n_frames))
+            chosen = every if every_slice else [_choose_frames(file, depth)[0]]
+            where = {"image_size": image_size, "depth": depth, "spacing_mm": _spacing(file)}
+            pixels = [_square(each.scaled(), **where) for each in chosen]
         except MedlibError as error:
             yield path, error
         else:
-            yield path, _with_channels(pixels, n_channels)
+            yield path, np.stack([_with_channels(each, n_channels) for each in pixels])
 
 
 def _expect_no_run(source: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from medlib.datasets.reading import SUFFIXES
 from medlib.datasets.structure import some
-from medlib.errors import DataError, UsageError
+from medlib.errors import DataError, UsageError, expect_one_of
 from medlib.preprocessing.splitting import SPLIT_NAMES
 
 # First words of the names of classes in which nothing was found.
@@ -23,10 +23,10 @@ def read_listing(source: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     source : str or Path
-        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split``, whose
-        paths are relative to the file; or a folder with one sub-folder for each class, in which
-        images lie at any depth, and ``NAME_mask.png`` is the mask of ``NAME.png`` (with
-        ``NAME_mask_1.png`` and so on, where there are several).
+        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split`` (beside
+        ``mask``, ``label`` may be missing), whose paths are relative to the file; or a folder with
+        one sub-folder for each class, in which images lie at any depth, and ``NAME_mask.png`` is
+        the mask of ``NAME.png`` (with ``NAME_mask_1.png`` and so on, where there are several).
 
     Returns
     -------
@@ -61,6 +61,7 @@ def choose_classes(
     classes: Sequence[str] | None = None,
     positive: str | None = None,
     class_names: tuple[str, ...] | None = None,
+    least_classes: int = 2,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Name the classes, in order, and say which class each label belongs to.
 
@@ -82,6 +83,8 @@ def choose_classes(
     class_names : tuple of str, optional
         The classes of a trained network, which stay as they are: labels may be missing, and others
         are left out only if ``classes`` is given.
+    least_classes : int
+        So many classes must be left.
 
     Returns
     -------
@@ -92,8 +95,8 @@ def choose_classes(
     Raises
     ------
     UsageError
-        If a label does not exist or is merged twice, fewer than two classes are left, or
-        ``positive`` is none of two classes.
+        If a label does not exist or is merged twice, too few classes are left, or ``positive`` is
+        none of two classes.
     DataError
         If a label is none of the network's classes.
     """
@@ -102,6 +105,9 @@ def choose_classes(
     class_of |= {label: name for name, members in merge.items() for label in members}
     if class_names is None:
         class_names = _ordered_classes(labels, merge, classes, positive)
+        if len(class_names) < least_classes:
+            expected, found = f"{least_classes} or more, after merging", ", ".join(class_names)
+            raise UsageError("classes", expected=expected, found=found)
     unknown = [label for label in labels if class_of[label] not in class_names]
     if unknown and classes is None:
         expected = f"the classes {', '.join(class_names)}"
@@ -123,22 +129,19 @@ def _ordered_classes(
     """Check what was asked for, and put the classes that it leaves in order."""
     joined = [label for members in merge.values() for label in members]
     for label in joined:
-        _expect_known("merge", label, labels)
+        expect_one_of("merge", label, labels)
         if joined.count(label) > 1:
             raise UsageError("merge", expected="each label once", found=f"{label!r} twice")
     order = [label for label in labels if label not in joined]
     order += [name for name in merge if name not in order]
     if classes is not None:
         for name in classes:
-            _expect_known("classes", name, order)
+            expect_one_of("classes", name, order)
         if len(set(classes)) < len(classes):
             raise UsageError("classes", expected="each class once", found=", ".join(classes))
         order = list(classes)
-    if len(order) < 2:
-        subject = "classes" if classes is not None else "merge"
-        raise UsageError(subject, expected="two classes or more", found=", ".join(order) or "none")
     if positive is not None:
-        _expect_known("positive", positive, order)
+        expect_one_of("positive", positive, order)
         if len(order) > 2:
             found = f"{len(order)}: {', '.join(order)}"
             advice = "Join the others: --merge OTHER=A,B"
@@ -146,11 +149,6 @@ def _ordered_classes(
     if len(order) == 2:
         order.sort(key=lambda name: (name == positive, not is_absence(name), name != "benign"))
     return tuple(order)
-
-
-def _expect_known(argument: str, name: str, known: Iterable[str]) -> None:
-    if name not in known:
-        raise UsageError(argument, expected=f"one of {', '.join(known)}", found=repr(name))
 
 
 # A folder of folders ------------------------------------------------------------------------------
@@ -264,8 +262,9 @@ def _parse_csv(path: Path) -> pd.DataFrame:
         raise DataError(str(path), expected=expected, found=reason) from None
     header = ",".join(table.columns)
     table.columns = [str(column).strip().lower() for column in table.columns]
-    missing = [column for column in ("image", "label") if column not in table]
-    if missing:
+    if "label" not in table and "mask" in table:
+        table["label"] = "unlabelled"
+    if not {"image", "label"} <= set(table):
         separator = next((mark for mark in ";\t|" if mark in header), None)
         advice = "Separate the columns with commas" if separator else ""
         found = f"{header[:200]!r}"

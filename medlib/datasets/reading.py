@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medlib.errors import DataError, MedlibError
+from medlib.errors import DataError, MedlibError, RunError
+from medlib.files import expect_writable, writing
 from medlib.preprocessing import apply_window, percentile_window
 
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -170,6 +171,47 @@ def read_mask(path: str | Path) -> np.ndarray:
             found=f"{len(values)} values from {values[0]:g} to {values[-1]:g}",
         )
     return inside.astype(np.int8)
+
+
+def write_mask(path: Path, mask: np.ndarray, *, source: Path) -> Path:
+    """Write a mask of every frame of an image: NIfTI beside NIfTI, else PNG, or TIFF with pages.
+
+    Parameters
+    ----------
+    path : Path
+        Its suffix is added where it is missing. Folders are made.
+    mask : ndarray of bool, shape (frames, height, width)
+        Of the frames as :func:`read_image` gives them.
+    source : Path
+        The image. NIfTI gets its voxels and its affine.
+
+    Returns
+    -------
+    Path
+        The file: 0 outside, inside 1 (NIfTI) or 255.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written, or would take the place of the image.
+    """
+    from PIL import Image
+
+    is_nifti = source.name.lower().endswith((".nii", ".nii.gz"))
+    suffix = source.suffix if is_nifti else ".png" if len(mask) == 1 else ".tif"
+    if not path.name.lower().endswith(suffix.lower()):
+        path = path.with_name(path.name + suffix)
+    if path.resolve() == source.resolve():
+        raise RunError(str(path), expected="another file than the image", found="the image itself")
+    with expect_writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path) as partial:
+        if is_nifti:
+            _write_nifti(partial, mask, source)
+        else:
+            first, *others = (Image.fromarray(frame.astype(np.uint8) * 255) for frame in mask)
+            first.save(partial, save_all=bool(others), append_images=others)
+    return path
 
 
 def _reader(path: Path):
@@ -420,19 +462,36 @@ def _read_nifti(path: Path) -> ImageFile:
     _check_size(path, sides[0], sides[1], 1, sides[2])
     first = (..., *(0,) * (len(volume.shape) - 3)) if len(volume.shape) > 3 else ...
     values = np.asarray(volume.dataobj[first], dtype=np.float32).reshape(shape)
-    oriented = nibabel.as_closest_canonical(nibabel.Nifti1Image(values, volume.affine))
-    # The axes now point right, anterior and superior. Stacks are cut along the last one; a single
-    # slice is kept as it is. Rows run down from superior or anterior, columns from the right.
-    through = 2 if min(oriented.shape) > 1 else int(np.argmin(oriented.shape))
-    column, row = (axis for axis in range(3) if axis != through)
-    pixels = np.asarray(oriented.dataobj).transpose(through, row, column)[:, ::-1, ::-1, np.newaxis]
-    zooms = oriented.header.get_zooms()
-    down, across = float(zooms[row]), float(zooms[column])
+    pixels, (down, across) = _axial(values, volume.affine)
     slope, intercept = volume.header.get_slope_inter()
     is_plain = stored == np.uint8 and slope in (None, 1) and not intercept
     return ImageFile(
         path=path,
-        pixels=np.ascontiguousarray(pixels if len(pixels) > 1 else pixels[0]),
+        pixels=np.ascontiguousarray(pixels if len(pixels) > 1 else pixels[0])[..., np.newaxis],
         value_range=(0.0, 255.0) if is_plain else None,
         spacing_mm=(down, across) if down > 0 and across > 0 else None,
     )
+
+
+def _write_nifti(path: Path, mask: np.ndarray, source: Path) -> None:
+    import nibabel
+
+    volume = nibabel.load(source)
+    voxels = np.zeros((*volume.shape, 1)[:3], dtype=np.uint8)
+    places, _ = _axial(np.arange(voxels.size, dtype=np.int32).reshape(voxels.shape), volume.affine)
+    voxels.flat[places] = mask
+    nibabel.Nifti1Image(voxels, volume.affine).to_filename(path)
+
+
+def _axial(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Cut voxels into axial slices, (slices, rows, columns), of pixels (down, across) mm apart."""
+    import nibabel
+
+    oriented = nibabel.as_closest_canonical(nibabel.Nifti1Image(values, affine))
+    # The axes now point right, anterior and superior. Stacks are cut along the last one; a single
+    # slice is kept as it is. Rows run down from superior or anterior, columns from the right.
+    through = 2 if min(oriented.shape) > 1 else int(np.argmin(oriented.shape))
+    column, row = (axis for axis in range(3) if axis != through)
+    pixels = np.asarray(oriented.dataobj).transpose(through, row, column)[:, ::-1, ::-1]
+    zooms = oriented.header.get_zooms()
+    return pixels, (float(zooms[row]), float(zooms[column]))

@@ -136,8 +136,8 @@ class About:
     def _check(self, where: str, split: Split) -> None:
         """Raise DataError unless images and labels fit the names of channels and classes."""
         names, channels = self.class_names, self.channel_names
-        different = len(set(names)) == len(names) >= 2
-        _expect(different, f"{where} class_names", "two or more different names", f"{names}")
+        different = len(set(names)) == len(names) > 0
+        _expect(different, f"{where} class_names", "one or more different names", f"{names}")
         expected, found = f"one channel for each of {channels}", split.images.shape[-1]
         _expect(found == len(channels), f"{where} images", expected, f"{found} channels")
         wrong = (split.labels < 0) | (split.labels >= len(names))
@@ -241,6 +241,11 @@ class Images(About):
 
     def __post_init__(self):
         self._check(self.name, self.all)
+
+    def take(self, rows: np.ndarray) -> "Images":
+        """Return only these images (indices or a boolean array)."""
+        given = None if self.given_split is None else self.given_split[rows]
+        return replace(self, all=self.all.take(rows), groups=self.groups[rows], given_split=given)
 
     def split(self, seed: int = 0) -> MedicalDataset:
         """Split as the source says, else by groups: 70, 15 and 15 %, see ``split_by_subject``.

@@ -2,16 +2,10 @@
 
 import importlib
 
-from medlib.errors import UsageError
+from medlib.errors import expect_one_of
 
-_BUILDERS = {
-    "cnn": "build_cnn",
-    "resnet": "build_resnet",
-    "rnn": "build_rnn",
-    "vit": "build_vit",
-    "vit_patches": "build_vit_patches",
-}
-NAMES = tuple(_BUILDERS)
+NAMES = ("cnn", "resnet", "rnn", "vit", "vit_patches")  # that classify
+SEGMENTING = ("unet",)
 
 
 def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
@@ -20,7 +14,8 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     Parameters
     ----------
     name : str
-        One of :data:`NAMES`: up to an underscore, the file of its family in ``medlib/models/``.
+        One of :data:`NAMES` or :data:`SEGMENTING`: up to an underscore, the file of its family in
+        ``medlib/models/``.
     image_shape : tuple of int
         (height, width, channels), or (depth, height, width, channels).
     task : medlib.tasks.Classification, or another task
@@ -37,7 +32,6 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     UsageError
         If there is no network of that name.
     """
-    if name not in _BUILDERS:
-        raise UsageError("model", expected=f"one of {', '.join(NAMES)}", found=repr(name))
+    expect_one_of("model", name, (*NAMES, *SEGMENTING))
     module = importlib.import_module(f"medlib.models.{name.partition('_')[0]}")
-    return getattr(module, _BUILDERS[name])(image_shape, task, seed=seed)
+    return getattr(module, f"build_{name}")(image_shape, task, seed=seed)

@@ -42,10 +42,30 @@ def fit_to_square(
     -------
     ndarray of float32, shape (side, side, channels), or the mask's dtype, shape (side, side)
     """
-    extent = np.multiply(image.shape[:2], spacing_mm)
-    rows, columns = np.maximum(1, np.rint(extent * side / extent.max())).astype(int)
     resize = resize_mask if image.ndim == 2 else resize_image
-    return pad_to_square(resize(image, (int(rows), int(columns))))
+    return pad_to_square(resize(image, _fitted(image.shape[:2], side, spacing_mm)))
+
+
+def restore_from_square(
+    image: np.ndarray, shape: tuple[int, int], *, spacing_mm: tuple[float, float] = (1.0, 1.0)
+) -> np.ndarray:
+    """Undo :func:`fit_to_square`: cut the borders off, and resize to what was there before.
+
+    Parameters
+    ----------
+    image : ndarray of float, shape (side, side, channels)
+    shape : tuple of int
+        The original (height, width).
+    spacing_mm : tuple of float
+        Of the original, as it was given to :func:`fit_to_square`.
+
+    Returns
+    -------
+    ndarray of float32, shape (*shape, channels)
+    """
+    rows, columns = _fitted(shape, len(image), spacing_mm)
+    top, left = (len(image) - rows) // 2, (len(image) - columns) // 2
+    return resize_image(image[top : top + rows, left : left + columns], shape)
 
 
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -182,6 +202,12 @@ def crop_to_content(
         for lines in (np.flatnonzero(content.any(axis=1)), np.flatnonzero(content.any(axis=0)))
     )
     return image[window], window
+
+
+def _fitted(shape: tuple[int, int], side: int, spacing_mm: tuple[float, float]) -> tuple[int, int]:
+    """Rows and columns of an image whose longer side fits."""
+    extent = np.multiply(shape, spacing_mm)
+    return tuple(int(n) for n in np.maximum(1, np.rint(extent * side / extent.max())))
 
 
 def _nearest(old: int, new: int) -> np.ndarray:

@@ -255,12 +255,14 @@ def check_parameters(**parameters: int | None) -> None:
             raise UsageError(name, expected=expected, found=repr(value))
 
 
-def longest_diameter(mask: np.ndarray) -> float:
+def longest_diameter(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
     """Longest straight line from one corner of a pixel of the mask to another, in pixels.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (height, width)
+    spacing : tuple of float
+        Distance of neighbouring pixels, (down, across): the result is in its unit.
 
     Returns
     -------
@@ -275,8 +277,8 @@ def longest_diameter(mask: np.ndarray) -> float:
     # The farthest corners are at a row's left or right end.
     ends = np.concatenate([first, last, first, last])
     heights = np.concatenate([rows, rows, rows + 1, rows + 1])
-    squared = (ends[:, None] - ends) ** 2 + (heights[:, None] - heights) ** 2
-    return float(np.sqrt(squared.max()))
+    down, across = (np.subtract.outer(each, each) for each in (heights, ends))
+    return float(np.sqrt(((down * spacing[0]) ** 2 + (across * spacing[1]) ** 2).max()))
 
 
 def _pixel_positions(image_size: int) -> np.ndarray:

@@ -251,7 +251,7 @@ def test_volumes_become_stacks_of_evenly_spaced_slices_with_their_masks(tmp_path
     assert greys[2].tolist() == [1, 4, 7, 10, 13]  # the middles of five equal parts of 15
     assert np.array_equal(images.all.masks[:, :, 10, 10], greys % 2 == 0)
     assert [len(boxes) for boxes in images.all.boxes[:3]] == [1, 1, 0]  # of the middle slice
-    [(_, stack)] = load_images([tmp_path / "2.nii"], image_size=20, n_channels=1, depth=5)
+    [(_, [stack])] = load_images([tmp_path / "2.nii"], image_size=20, n_channels=1, depth=5)
     assert np.array_equal(stack, images.all.images[2])
     _fails(path, "2 slices or more", error=UsageError, depth=1)
     _write_volumes(tmp_path, [5, 5, 4, 5] * 5)
@@ -368,9 +368,9 @@ def test_merging_joins_and_choosing_leaves_out(make):
     ("options", "message"),
     [
         ({"classes": ["benign", "cyst"]}, "classes: expected one of benign, malignant, normal"),
-        ({"classes": ["benign"]}, "classes: expected two classes or more, found benign"),
+        ({"classes": ["benign"]}, "classes: expected 2 or more, after merging, found benign"),
         ({"classes": ["benign", "benign"]}, "each class once"),
-        ({"classes": []}, "two classes or more, found none"),
+        ({"classes": []}, "classes: expected 2 or more, after merging"),
         ({"merge": {"tumour": ["cyst"]}}, "merge: expected one of benign, malignant, normal"),
         ({"merge": {"a": ["benign"], "b": ["benign"]}}, "each label once, found 'benign' twice"),
         ({"merge": {"benign": ["benign", "benign"]}}, "each label once"),
@@ -383,7 +383,7 @@ def test_merging_joins_and_choosing_leaves_out(make):
             {"positive": "normal"},
             "Join the others: --merge OTHER=A,B",
         ),
-        ({"merge": {"all": BUSI}}, "merge: expected two classes or more, found all"),
+        ({"merge": {"all": BUSI}}, "classes: expected 2 or more, after merging, found all"),
         (
             {"merge": {"tumour": ["benign", "malignant"]}, "classes": ["benign", "normal"]},
             "classes: expected one of normal, tumour, found 'benign'",
@@ -653,10 +653,10 @@ def test_images_for_prediction_come_one_by_one(make, tmp_path):
     names = [*data.train.table["image"], "notes.png"]
     found = list(load_images([tmp_path / n for n in names], image_size=32, n_channels=1))
     assert [path.name for path, _ in found] == names
-    images = np.stack([image for _, image in found[:-1]])
+    images = np.concatenate([image for _, image in found[:-1]])
     np.testing.assert_array_equal(images, data.train.images)
     assert isinstance(found[-1][1], MedlibError)
-    [(_, colour)] = load_images([tmp_path / names[0]], image_size=32, n_channels=3)
+    [(_, [colour])] = load_images([tmp_path / names[0]], image_size=32, n_channels=3)
     np.testing.assert_array_equal(colour, np.repeat(images[0], 3, axis=-1))
 
 
@@ -664,7 +664,7 @@ def test_colour_for_a_grey_network_is_its_brightness(tmp_path):
     colours = np.zeros((10, 10, 3), dtype=np.uint8)
     colours[..., 1] = 255  # green
     Image.fromarray(colours).save(tmp_path / "green.png")
-    [(_, image)] = load_images([tmp_path / "green.png"], image_size=10, n_channels=1)
+    [(_, [image])] = load_images([tmp_path / "green.png"], image_size=10, n_channels=1)
     assert image == pytest.approx(np.full((10, 10, 1), 0.587), abs=1e-5)
 
 

@@ -139,8 +139,8 @@ def test_nothing_in_a_split_can_be_replaced():
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        ({"class_names": ("tumour",)}, "class_names: expected two or more"),
-        ({"class_names": ("tumour", "tumour")}, "class_names: expected two or more different"),
+        ({"class_names": ()}, "class_names: expected one or more"),
+        ({"class_names": ("tumour", "tumour")}, "class_names: expected one or more different"),
         ({"channel_names": ("T1",)}, r"cohort: train images: expected one channel for each"),
         (
             {"test": split("c", images=np.zeros((4, 8, 7, 2), np.float32), masks=None)},
