@@ -161,7 +161,7 @@ if study:
 # |---|---|---|
 # | hand-made features | 96 percentiles and textures, weighed by a logistic regression | [05](05_classical_baseline.ipynb) |
 # | CNN | neighbours belong together; a pattern means the same everywhere | [08](08_first_cnn.ipynb) |
-# | residual CNN | the same, with four times the weights; each block adds to what was there | 16 (planned) |
+# | residual CNN | the same, with four times the weights; each block adds to what was there (on the public sets only, further down) | 16 (planned) |
 # | stem Transformer | a few convolutions, then every place asks every other | [10](10_transformers.ipynb) |
 # | patch Transformer | the same without convolutions | [10](10_transformers.ipynb) |
 # | row RNN | a recurrent network that reads the rows of the image one after the other | [09](09_recurrent_networks.ipynb) |
@@ -178,8 +178,8 @@ if study:
 #    plays about 1,000 steps of 16.)
 # 3. **The same tuning.** One number a model, five values, two trainings each: the learning rate of a network, the penalty of a logistic
 #    regression. The log is below. (Patch Transformer: three or four values, [lesson 10](10_transformers.ipynb).)
-# 4. **One test**, when everything is settled.
-# 5. **Ten seeds**, and an interval for every measured number.
+# 4. **One test**, when everything is settled, on the test patients of [lesson 10](10_transformers.ipynb): nothing was chosen on them.
+# 5. **Ten seeds** (public sets: five), and an interval for every measured number.
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(6.2, 2.5))
@@ -785,7 +785,8 @@ if study:
     ax.set_title("Tumour in a brain slice? (simulated MR)", fontsize=11, loc="left")
     draw_set(left, "breastmnist", "Malignant? (breast ultrasound)")
     draw_set(right, "pneumoniamnist", "Pneumonia? (chest X-ray)")
-    bottom.supxlabel("same patients for all; means of ten trainings, 95 % intervals over trainings and patients", fontsize=9.5, color="0.35")
+    n_trainings = " or ".join(str(k) for k in sorted({each.records["seed"].nunique() for each in of_set.values()}))
+    bottom.supxlabel(f"same patients for all; means of {n_trainings} trainings, 95 % intervals over trainings and patients", fontsize=9.5, color="0.35")
     plotting.show(fig, save="12_architectures", alt="Top: AUC on simulated brain MR against the number of training images, a curve with 95 % intervals for each "
                   "model. Bottom: AUC with 95 % intervals of the models on breast ultrasound and on chest X-rays.")
 

@@ -81,8 +81,10 @@ def known_studies():
     yield "transformer", "1"
     yield "stacks", "1"
     yield "synthetic", "1"
+    yield "architectures", "1"
     if os.environ.get("MEDLIB_DATA"):
         yield "public_benchmark", "1"
+        yield "tuning", "1"
 
 
 def own_folder(folder):
