@@ -254,7 +254,7 @@ if logs:
 
 # %% [markdown]
 # If that is the ultrasound set: it is too good to be true. Its source holds many near-duplicates of the same lesion ([Pawłowska and others
-# 2023](https://doi.org/10.1016/j.dib.2023.109247)), some in training *and* validation: the leak of [lesson 04](04_grey_values_and_leaks.ipynb). A regression on hundreds
+# 2023](https://doi.org/10.1016/j.dib.2023.109247)), some in training *and* validation: copies as in [lesson 03](03_cleaning_and_geometry.ipynb), a leak as in [lesson 04](04_grey_values_and_leaks.ipynb). A regression on hundreds
 # of features with hardly any penalty remembers images, and such a validation set rewards it. So we choose nothing there: on the public sets all models keep
 # the recipe of `medlib train`.
 #
