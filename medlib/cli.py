@@ -189,6 +189,7 @@ def predict(
     """
     from medlib import files, runs
 
+    out = Path(out)  # a notebook may give text
     with files.writing(out) as partial:
         masks = out.with_name(f"{out.stem}_masks")
         predictions, errors = runs.predict(runs.read_run(run_folder), images, masks=masks)
