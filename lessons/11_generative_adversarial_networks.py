@@ -819,8 +819,7 @@ if study:
 # `simbrain` is itself a simulation: here a network imitates an imitation. What holds for methods need not hold for
 # hospitals. Nothing here is a medical device.
 #
-# **Next** come the architectures so far on equal terms: lesson 12, comparing architectures, where a discriminator's features stand beside the
-# network of [lesson 08](08_first_cnn.ipynb).
+# **Next** come all architectures so far on equal terms, a discriminator's features among them: [lesson 12](12_comparing_architectures.ipynb).
 #
 # **References**
 #

@@ -150,7 +150,7 @@ if study:
 # - judge common claims, and what each architecture is for;
 # - enter a contestant of your own.
 #
-# **Reading:** about 35 min · **running:** about 30 s · **builds on:** [05](05_classical_baseline.ipynb) (AUC, paired intervals),
+# **Reading:** about 40 min · **running:** about 30 s · **builds on:** [05](05_classical_baseline.ipynb) (AUC, paired intervals),
 # [08](08_first_cnn.ipynb), [09](09_recurrent_networks.ipynb), [10](10_transformers.ipynb), [11](11_generative_adversarial_networks.ipynb)
 #
 # ## The contestants
@@ -798,7 +798,7 @@ if study:
     gains = {m: means["simbrain", m, "all"].value - means["simbrain", m, 300].value for m in present}
     most = max(gains, key=gains.get)
     firsts = [max((m for m in CONTESTANTS if (name, m, "all") in means), key=lambda m: means[name, m, "all"].value) for name in of_set]
-    ledger.say("The {most} gains most: {gain:+.2f}. The highest mean: {each}.", most=TITLE[most], gain=gains[most],
+    ledger.say("The largest gain: {most}, {gain:+.2f}. The highest mean: {each}.", most=TITLE[most], gain=gains[most],
                each=", ".join(f"{TITLE[m]} on {SETS[name]}" for name, m in zip(of_set, firsts, strict=True)))
 
 # %% [markdown]
@@ -888,7 +888,7 @@ if study:
     dots = [plt.Line2D([], [], marker="o", ls="", color=COLOUR[m], label=TITLE[m]) for m in present]
     fig.legend(handles=[*ax.get_legend_handles_labels()[0], *dots], loc="outside lower center", ncols=3, fontsize=9.5)
     plotting.show(fig, alt="For each model and number of images, the standard deviation of the AUC over trainings against that over test patients. With 300 "
-                  "images most networks lie where the training matters more; with 2,040 nearly all lie where the patients matter more.")
+                  "images most networks lie where the training matters more; with 2,040 most lie where the patients matter more.")
 
 # %% tags=["plumbing"]
 if study:
