@@ -476,7 +476,7 @@ for name, (i, j) in corners.items():
 # %% tags=["plumbing"]
 def pair(titles):
     """The abdomen mirrored and as stored."""
-    fig, axes = plt.subplots(1, 2, figsize=(8, 3.3))
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.0))
     draw(axes[0], abdomen.pixel_array[:, ::-1], 0, 800, titles[0])
     draw(axes[1], abdomen.pixel_array, 0, 800, titles[1])
     return fig

@@ -210,7 +210,7 @@ def film(curve, times, axis, label, white=0.9):
 # %% tags=["plumbing"]
 ALT = ("Film: after a pulse, magnetisation of grey matter, white matter and CSF recovers over nine seconds. The slice beside the "
        "curves brightens: white matter is brightest at first, then grey matter, at the end CSF.")
-plotting.show_animation(film(recovered, np.arange(400, 9001, 614), (0, 9000), "time after the pulse (ms)"), alt=ALT)
+plotting.show_animation(film(recovered, np.arange(400, 9001, 781), (0, 9000), "time after the pulse (ms)"), alt=ALT)
 
 # %% [markdown]
 # White matter leads: its $T_1$ is shortest. After two seconds grey matter, with more hydrogen, overtakes it. CSF comes last and
