@@ -20,7 +20,7 @@ from medlib.errors import UsageError
 from medlib.files import replacing
 from medlib.preprocessing import boxes_from_mask, split_by_subject
 from medlib.preprocessing.splitting import SPLIT_NAMES
-from medlib.simulation.cohort import Cohort, simulate_cohort
+from medlib.simulation.cohort import DEFAULT, Cohort, Difficulty, simulate_cohort
 
 FEWEST_SUBJECTS = 20  # so that every split has some of both kinds
 NEW_PATIENTS = (1,)  # key of their random numbers; the default cohorts' is empty
@@ -32,6 +32,7 @@ def load_simbrain(
     n_subjects: int = 600,
     slices_per_subject: int = 4,
     depth: int | None = None,
+    difficulty: Difficulty = DEFAULT,
     seed: int = 0,
     workers: int | None = None,
 ) -> MedicalDataset:
@@ -52,6 +53,8 @@ def load_simbrain(
     depth : int, optional
         Stacks of this many consecutive slices, 4 mm apart: images of shape
         (n, depth, height, width, 3). The table and the boxes describe the slice in the middle.
+    difficulty : medlib.simulation.cohort.Difficulty
+        How hard tumours are to see.
     seed : int
         Which cohort, and how it is split.
     workers : int, optional
@@ -72,6 +75,7 @@ def load_simbrain(
         expected = f"{FEWEST_SUBJECTS} or more, so that every split has both kinds"
         raise UsageError("n_subjects", expected=expected, found=f"{n_subjects}")
     shape = {"slices_per_subject": slices_per_subject, "image_size": image_size, "depth": depth}
+    shape["difficulty"] = difficulty
     cohort = _cached_cohort(workers, n_subjects=n_subjects, seed=seed, **shape)
     labels = _labels(cohort.masks)
     chosen = split_by_subject(cohort.table["subject"].to_numpy(), labels, seed=seed)
@@ -86,6 +90,7 @@ def new_patients(
     slices_per_subject: int = 4,
     image_size: int = 64,
     depth: int | None = None,
+    difficulty: Difficulty = DEFAULT,
 ) -> Split:
     """Draw virtual patients whom no lesson and no reader has seen, half of them with a tumour.
 
@@ -98,7 +103,7 @@ def new_patients(
     seed : int
         Other seeds, other patients.
     n_subjects : int
-    slices_per_subject, image_size, depth : int
+    slices_per_subject, image_size, depth, difficulty
         As for :func:`load_simbrain`.
 
     Returns
@@ -112,6 +117,7 @@ def new_patients(
         If a number is out of range.
     """
     shape = {"slices_per_subject": slices_per_subject, "image_size": image_size, "depth": depth}
+    shape["difficulty"] = difficulty
     cohort = _cached_cohort(n_subjects=n_subjects, seed=seed, stream=NEW_PATIENTS, **shape)
     subjects = cohort.table["subject"].str.replace("sub-", f"new-{seed}-")
     return _as_split(Cohort(cohort.images, cohort.masks, cohort.table.assign(subject=subjects)))

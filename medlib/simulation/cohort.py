@@ -33,11 +33,9 @@ LIMITS = {
     "seed": (0, 2**63),
 }
 
-# How hard the data set is depends on the numbers from here to BLOB_REACH, on the sites' noise and
-# bias in scanner.py, and on nothing else: benchmarks/difficulty.py measures it.
+# How hard the data set is depends on a Difficulty, on the numbers from here to BLOB_REACH, on the
+# sites' noise and bias in scanner.py, and on nothing else: benchmarks/difficulty.py measures it.
 AGE_YEARS = (20.0, 85.0)
-RADIUS_MM = (8.5, 22.5)  # of the ball with a tumour's volume
-CONTRAST = (0.6, 1.0)  # share of the tissue that a tumour replaces where it is visible
 GRADE_SHARES = {2: 0.3, 3: 0.3, 4: 0.4}
 LEAST_DIAMETER_MM = 8.0  # slices are chosen where the tumour is at least as wide as this
 TUMOUR_HEIGHT_MM = (-15.0, 50.0)  # in template space: the cerebrum without its poles
@@ -50,7 +48,33 @@ VESSEL_RADIUS_MM = (0.5, 1.0)
 VESSEL_LENGTH_MM = (5.0, 15.0)
 BLOB_REACH = 1.7  # in radii: beyond, the profile exp(-r^4 / 2) is below 2 %
 
+PLACES_TRIED = 20  # for a further tumour, whose box must not touch another's
+
 FEWEST_FOR_WORKERS = 1_000  # fewer take seconds; processes beside a lesson would cost 350 MB
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard tumours are to see.
+
+    Parameters
+    ----------
+    radius_mm : tuple of float
+        Least and greatest radius of the ball with a tumour's volume.
+    contrast : tuple of float
+        Least and greatest share of the tissue that a tumour replaces where it is visible.
+    most_tumours : int
+        A patient with tumours has one of them, two, ... or so many, each as often. Slices lie
+        through the first; the others are at about its height, and like it but for their size.
+    """
+
+    radius_mm: tuple[float, float] = (8.5, 22.5)
+    contrast: tuple[float, float] = (0.6, 1.0)
+    most_tumours: int = 1
+
+
+DEFAULT = Difficulty()
+SMALL_AND_FAINT = Difficulty(radius_mm=(4.0, 10.0), contrast=(0.4, 0.8), most_tumours=3)
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,7 @@ def simulate_cohort(
     slices_per_subject: int = 4,
     image_size: int = 64,
     depth: int | None = None,
+    difficulty: Difficulty = DEFAULT,
     seed: int = 0,
     stream: tuple[int, ...] = (),
     workers: int | None = None,
@@ -98,6 +123,8 @@ def simulate_cohort(
     depth : int, optional
         Make stacks of this many slices, 4 mm apart, instead of single slices. The slice in the
         middle, number ``depth // 2``, is the one a single slice would be; the table describes it.
+    difficulty : Difficulty
+        ``SMALL_AND_FAINT`` makes tumours of 8 to 20 mm that are easily taken for spots of old age.
     seed : int
     stream : tuple of int
         Key of the random numbers beside the seed: cohorts with different keys share no patient,
@@ -138,6 +165,7 @@ def simulate_cohort(
             slices_per_subject=slices_per_subject,
             image_size=image_size,
             depth=depth,
+            difficulty=difficulty,
         )
         for number in range(n_subjects)
     )
@@ -159,6 +187,7 @@ def simulate_subject(
     slices_per_subject: int,
     image_size: int,
     depth: int | None,
+    difficulty: Difficulty = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray, list[dict]]:
     """Simulate one patient.
 
@@ -180,25 +209,30 @@ def simulate_subject(
     times_ms, brightness = random_scan(site, rng)
     head = random_head(rng)
     grade = int(rng.choice(list(GRADES), p=[GRADE_SHARES[grade] for grade in GRADES]))
-    contrast = float(rng.uniform(*CONTRAST))
-    tumour = random_tumour(
-        head,
-        coarse,
-        centre_mm=head.from_template(_white_matter(*TUMOUR_HEIGHT_MM, 1, rng))[0],
-        radius_mm=float(rng.uniform(*RADIUS_MM)),
-        grade=grade,
-        rng=rng,
-    )
+    contrast = float(rng.uniform(*difficulty.contrast))
+    place = _white_matter(*TUMOUR_HEIGHT_MM, 1, rng)
+    grown = functools.partial(random_tumour, head, coarse, grade=grade, rng=rng)
+    centre_mm = head.from_template(place)[0]
+    tumours = [grown(centre_mm=centre_mm, radius_mm=float(rng.uniform(*difficulty.radius_mm)))]
     spots = _random_spots(head, age, rng)
     vessels = _random_vessels(head, rng)
-    middles_mm = _slice_positions(tumour, slices_per_subject, rng)
+    middles_mm = _slice_positions(tumours[0], slices_per_subject, rng)
+    if difficulty.most_tumours > 1:
+        wanted = rng.integers(1, difficulty.most_tumours + 1)
+        around_mm = (place[0, 2] - SLICE_GAP_MM, place[0, 2] + SLICE_GAP_MM)
+        for centre_mm in head.from_template(_white_matter(*around_mm, PLACES_TRIED, rng)):
+            if len(tumours) == wanted:
+                break
+            radius_mm = float(rng.uniform(*difficulty.radius_mm))
+            if all(other.is_clear_of(centre_mm, radius_mm) for other in tumours):
+                tumours.append(grown(centre_mm=centre_mm, radius_mm=radius_mm))
 
     pixels_mm = _pixel_positions(image_size)
     spacing_mm = FIELD_OF_VIEW_MM / image_size
     stack = (np.arange(depth) - depth // 2) * SLICE_GAP_MM if depth else np.zeros(1)
     heights_mm = (middles_mm[:, None] + stack).ravel()
     fractions, masks, brain = _render(
-        head, template, pixels_mm, heights_mm, tumour if has_tumour else None, contrast
+        head, template, pixels_mm, heights_mm, tumours if has_tumour else [], contrast
     )
     for blobs, into in ((spots, "gliosis"), (vessels, "vessel")):
         _add_blobs(fractions, blobs, TISSUE_NAMES.index(into), pixels_mm, heights_mm)
@@ -224,18 +258,18 @@ def simulate_subject(
         "column_spacing_mm": spacing_mm,
         "grade": grade if has_tumour else 0,
         "tumour_contrast": round(contrast, 4) if has_tumour else 0.0,
-        "tumour_volume_mm3": round(tumour.volume_mm3, 1) if has_tumour else 0.0,
+        "tumour_volume_mm3": round(sum(tumour.volume_mm3 for tumour in tumours), 1) * has_tumour,
     }
     rows = [
         patient
         | {
             "slice_position_mm": round(float(position), 2),
-            "tumour_diameter_mm": round(longest_diameter(mask) * spacing_mm, 2),
-            "tumour_area_mm2": round(float(mask.sum()) * spacing_mm**2, 2),
+            "tumour_diameter_mm": round(_largest_diameter(numbers) * spacing_mm, 2),
+            "tumour_area_mm2": round(float((numbers > 0).sum()) * spacing_mm**2, 2),
         }
-        for position, mask in zip(middles_mm, middles, strict=True)
+        for position, numbers in zip(middles_mm, middles, strict=True)
     ]
-    return levels, masks, rows
+    return levels, masks > 0, rows
 
 
 def check_parameters(**parameters: int | None) -> None:
@@ -295,16 +329,16 @@ def _render(
     template: Template,
     pixels_mm: np.ndarray,
     heights_mm: np.ndarray,
-    tumour: Tumour | None,
+    tumours: list[Tumour],
     contrast: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tissue fractions (tissues, slices, h, w), tumour mask and brain mask (slices, h, w)."""
+    """Tissue fractions (tissues, slices, h, w), number of the tumour (from 1) and brain mask."""
     deformed = head.to_template(pixels_mm, pixels_mm, heights_mm)
     maps = template.sample(deformed)
     brain = maps[..., 3] >= 0.5
-    masks = np.zeros(brain.shape, bool)
+    masks = np.zeros(brain.shape, np.uint8)
     concentration = np.zeros(brain.shape, np.float32)
-    if tumour is not None:
+    for number, tumour in enumerate(tumours, start=1):
         lowest, *_, highest = tumour.axes_mm[0]
         rows, columns = tumour.covers(1, pixels_mm), tumour.covers(2, pixels_mm)
         for layer in np.flatnonzero((heights_mm > lowest) & (heights_mm < highest)):
@@ -312,15 +346,16 @@ def _render(
             points = scanner_grid(pixels_mm[columns], pixels_mm[rows], heights_mm[[layer]])[0]
             before, concentration[window] = tumour.undo(points)
             moved = template.sample(head.place(before))
-            masks[window] = visible_tumour(concentration[window], moved, maps[window][..., 3])
+            seen = visible_tumour(concentration[window], moved, maps[window][..., 3])
+            masks[window] = number * seen
             maps[window][..., :3] = moved[..., :3]
     fractions = np.zeros((len(TISSUE_NAMES), *brain.shape), np.float32)
     grey, white = maps[..., 1], maps[..., 2]
     total = np.maximum(grey + white, 1)
     fractions[0], fractions[1] = grey / total, white / total
     fractions[2] = 1 - fractions[0] - fractions[1]
-    if tumour is not None:
-        _add_tumour(fractions, concentration, tumour.grade, contrast)
+    if tumours:
+        _add_tumour(fractions, concentration, tumours[0].grade, contrast)
     return fractions, masks, brain
 
 
@@ -340,6 +375,13 @@ def _add_tumour(
         ("oedema", 1 - core),
     ):
         fractions[TISSUE_NAMES.index(name)] += changed * share
+
+
+def _largest_diameter(numbers: np.ndarray) -> float:
+    """Longest diameter of any tumour of a slice whose pixels hold the number of theirs."""
+    return max(
+        (longest_diameter(numbers == one) for one in range(1, numbers.max() + 1)), default=0.0
+    )
 
 
 def _slice_positions(tumour: Tumour, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -420,15 +462,13 @@ def _white_matter(
     lowest_mm: float, highest_mm: float, number: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Draw places in white matter, in template space, shape (number, 3)."""
-    template = load_template(2)
-    places = _white_matter_voxels(lowest_mm, highest_mm)
+    template, places = load_template(2), _white_matter_voxels()
+    height = template.origin_mm[2] + template.spacing_mm * places[:, 2]
+    places = places[(height >= lowest_mm) & (height <= highest_mm)]
     index = places[rng.integers(len(places), size=number)] + rng.uniform(-0.5, 0.5, (number, 3))
     return np.array(template.origin_mm) + template.spacing_mm * index
 
 
 @functools.cache
-def _white_matter_voxels(lowest_mm: float, highest_mm: float) -> np.ndarray:
-    template = load_template(2)
-    places = np.argwhere(template.voxels[..., 2] > 220)
-    height = template.origin_mm[2] + template.spacing_mm * places[:, 2]
-    return places[(height >= lowest_mm) & (height <= highest_mm)]
+def _white_matter_voxels() -> np.ndarray:
+    return np.argwhere(load_template(2).voxels[..., 2] > 220)

@@ -73,6 +73,17 @@ class Tumour:
         """Volume of the visible tumour."""
         return float(self.visible.sum() * self.spacing_mm**3)
 
+    def is_clear_of(self, centre_mm: np.ndarray, radius_mm: float) -> bool:
+        """Say whether the box of a tumour of this radius around x, y, z would not touch this one's.
+
+        What a tumour does to the tissue ends at the faces of its box.
+        """
+        apart = [
+            abs(centre - (axis_mm[0] + axis_mm[-1]) / 2) - (axis_mm[-1] - axis_mm[0]) / 2
+            for centre, axis_mm in zip(centre_mm[::-1], self.axes_mm, strict=True)
+        ]
+        return max(apart) > BOX_RADII * radius_mm
+
     def covers(self, axis: int, position_mm: np.ndarray) -> slice:
         """Return which of these ascending or descending positions lie in the box."""
         first, last = self.axes_mm[axis][0], self.axes_mm[axis][-1]

@@ -3,11 +3,12 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.spatial.distance import pdist
 from scipy.stats import ks_2samp
 
 from medlib.errors import UsageError
-from medlib.simulation.cohort import longest_diameter, simulate_cohort
+from medlib.simulation.cohort import SMALL_AND_FAINT, longest_diameter, simulate_cohort
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,34 @@ def test_neither_position_nor_covariates_tell_who_has_a_tumour():
         assert ks_2samp(table.loc[ill, column], table.loc[~ill, column]).pvalue > 0.01
     counts = table.groupby(["site", ill]).size().unstack()
     assert np.abs(np.log(counts[True] / counts[False])).max() < 0.9
+
+
+def test_small_and_faint_tumours_are_several_in_some_and_stay_apart(cohort):
+    small = simulate_cohort(60, seed=3, difficulty=SMALL_AND_FAINT, workers=1)
+    ill = np.flatnonzero(small.table["grade"] > 0)
+    assert np.array_equal(small.masks.any(axis=(1, 2)), small.table["grade"] > 0)
+    diameters = small.table["tumour_diameter_mm"].to_numpy()[ill]
+    assert diameters.min() > 8
+    assert diameters.max() < 32
+    parts = [ndimage.label(mask, np.ones((3, 3))) for mask in small.masks[ill]]
+    numbers = np.array([n for _, n in parts])
+    assert set(numbers) == {1, 2, 3}
+    for diameter, (labels, n) in zip(diameters, parts, strict=True):
+        largest = max(longest_diameter(labels == part) for part in range(1, n + 1))
+        assert diameter == pytest.approx(largest * 208 / 64, abs=0.01)  # not from one to another
+    # Brightness tells less than in the default cohort: white-matter spots are as bright.
+    assert contrast_in_flair(small) < 0.8 * contrast_in_flair(cohort)
+
+
+def contrast_in_flair(cohort):
+    """Mean over slices: tumour minus median of the brain, in its interquartile ranges."""
+    flair = cohort.images[..., 2].astype(float)
+    found = []
+    for image, mask in zip(flair, cohort.masks, strict=True):
+        if mask.any():
+            low, middle, high = np.percentile(image[image > 0], (25, 50, 75))
+            found.append((image[mask].mean() - middle) / (high - low))
+    return np.mean(found)
 
 
 def test_one_seed_gives_one_cohort_whatever_the_number_of_workers():
