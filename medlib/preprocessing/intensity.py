@@ -63,6 +63,31 @@ def percentile_window(
     return (low + high) / 2, (high - low) or 1.0
 
 
+def standardise_foreground(images: np.ndarray) -> np.ndarray:
+    """Give the foreground of each image, channel by channel, the same middle and spread.
+
+    The foreground is what is not black in every channel: of a brain without its skull, the brain.
+    So a bright tissue has the same grey value whatever scanner the image comes from.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width, channels), values in [0, 1]
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        The foreground's median becomes 0.4 and its interquartile range 0.125; values are cut to
+        [0, 1], and the background stays 0.
+    """
+    changed = np.zeros(images.shape, np.float32)
+    for image, new in zip(images, changed, strict=True):
+        foreground = image.max(axis=-1) > 0
+        low, middle, high = np.percentile(image[foreground], (25, 50, 75), axis=0)
+        spread = np.where(high > low, high - low, 1)
+        new[foreground] = np.clip(0.4 + (image[foreground] - middle) / spread / 8, 0, 1)
+    return changed
+
+
 @dataclass(frozen=True)
 class Normalisation:
     """An affine change of grey values, learnt once and applied to any image.

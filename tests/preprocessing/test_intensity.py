@@ -6,6 +6,7 @@ from sklearn.preprocessing import StandardScaler
 
 from medlib.errors import DataError, UsageError
 from medlib.preprocessing import apply_window, fit_normalisation, percentile_window
+from medlib.preprocessing.intensity import standardise_foreground
 
 IMAGES = st.builds(
     lambda seed, spread: np.random.default_rng(seed).normal(spread, spread, (4, 5, 5, 2)),
@@ -72,3 +73,24 @@ def test_a_channel_without_spread_is_named():
 def test_an_unknown_method_is_refused():
     with pytest.raises(UsageError, match="zscore, minmax or percentile"):
         fit_normalisation(np.zeros((1, 2, 2, 1)), method="best")
+
+
+def test_standardised_foreground_has_the_same_middle_and_spread_whatever_the_scanner():
+    rng = np.random.default_rng(0)
+    images = np.zeros((3, 20, 20, 2), np.float32)
+    images[:, 5:15, 5:15] = rng.uniform(0.2, 0.5, (3, 10, 10, 2))
+    brain = images.max(axis=-1) > 0
+    other = np.where(brain[..., None], images * [1.5, 0.5] + [0.1, 0.3], 0)  # another scanner
+    new, of_other = standardise_foreground(images), standardise_foreground(other)
+    assert np.allclose(new, of_other, atol=1e-6)
+    for image, mask in zip(new, brain, strict=True):
+        quartiles = np.percentile(image[mask], (25, 50, 75), axis=0)
+        assert np.allclose(quartiles[1], 0.4, atol=1e-6)
+        assert np.allclose(quartiles[2] - quartiles[0], 0.125, atol=1e-6)
+    assert not new[~brain].any()
+
+
+def test_a_foreground_of_one_grey_value_becomes_the_middle():
+    image = np.zeros((1, 4, 4, 1), np.float32)
+    image[:, 1:3, 1:3] = 0.7
+    assert set(np.unique(standardise_foreground(image))) == {0, np.float32(0.4)}
