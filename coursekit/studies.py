@@ -91,8 +91,8 @@ class Study:
         Of the test images, 0 or 1.
     subjects : ndarray of str, shape (n,)
         Whose test images they are.
-    scores : dict of (model, n_train) to ndarray, shape (seeds, n)
-        ``n_train`` is a number of images or "all".
+    scores : dict of (model, n_train) to ndarray, shape (seeds, n) or (seeds, n, k)
+        ``n_train`` is a number of images or "all". A k-th number is what an experiment says.
     records : DataFrame
         One row a training: ``model``, ``n_train``, ``seed``, ``n_images``, ``n_subjects``,
         ``steps``, ``seconds``, ``cpu_seconds``, and what else its experiment measures.
@@ -409,8 +409,9 @@ def _read(path: Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
         for record in content["records"]:
             record |= content["tests"][record["config"]["data"]]
-            rows = np.array([record["labels"], record["scores"]], dtype=float)
-            if not np.isfinite(rows).all() or rows.shape != (2, len(record["subjects"])):
+            known = [np.array(record[name], dtype=float) for name in ("labels", "scores")]
+            lengths = {len(record["subjects"]), *map(len, known)}
+            if len(lengths) > 1 or not all(np.isfinite(each).all() for each in known):
                 raise ValueError(f"{_key(record['config'])} without a score for each test image")
     except (ValueError, KeyError, TypeError) as error:
         expected = "what `course study` writes"
@@ -521,8 +522,9 @@ def _compared(again: dict | MedlibError, done: dict[str, dict]) -> str:
     found = f"other {', '.join(differing)}"
     if differing == ["scores"]:
         labels = np.array(recorded["labels"])
-        auc, before = (_auc(labels, np.array(each["scores"])) for each in (again, recorded))
-        correlation = np.corrcoef(again["scores"], recorded["scores"])[0, 1]
+        new, old = (np.array(each["scores"]).reshape(len(labels), -1) for each in (again, recorded))
+        auc, before = (_auc(labels, each[:, 0]) for each in (new, old))
+        correlation = np.corrcoef(new[:, 0], old[:, 0])[0, 1]
         found = f"AUC {auc:.3f} (recorded {before:.3f}), correlation of scores {correlation:.3f}"
         if abs(auc - before) <= AUC_TOLERANCE and correlation >= LEAST_CORRELATION:
             return f"{key}: {found}"
