@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from medlib import tasks, training
 from medlib.datasets.simbrain import load_simbrain, new_patients
-from medlib.datasets.structure import Split, join_splits
+from medlib.datasets.structure import Split
 from medlib.evaluation import segmentation
 from medlib.models.unet import build_unet
 from medlib.preprocessing.intensity import standardise_foreground
@@ -20,6 +20,7 @@ MODELS = ("threshold", "unet", "no-skips", "entropy", "dice")
 COLUMNS = ("dice", "area", "diameter", "true_area", "true_diameter")  # of scores; mm
 LEVELS = np.arange(0.45, 0.8, 0.025)  # grey values that a threshold may have
 LEAST_PIXELS = (1, 4, 8, 12)
+CUTS = np.arange(0.1, 0.65, 0.05)  # probabilities from which on a pixel may count as tumour
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ def train_and_test(config: dict) -> dict:
     ----------
     config : dict
         ``data``: a cohort. ``model``: "unet"; "no-skips", without what goes across; "entropy" and
-        "dice", with this part of the loss only; "threshold", on FLAIR, its numbers the best for the
-        training slices. ``seed``, ``test_seed``, ``steps``, ``batch_size``.
+        "dice", with this part of the loss only; "threshold", on FLAIR. Its numbers, and the
+        probability from which on a pixel counts, are those with the best mean Dice on validation
+        slices. ``seed``, ``test_seed``, ``steps``, ``batch_size``.
 
     Returns
     -------
@@ -54,10 +56,10 @@ def train_and_test(config: dict) -> dict:
         ``labels``: whether a test slice has a tumour. ``scores``, shape (n, 5): its
         :data:`COLUMNS`; where it has none, the first says whether something was found, 1 or 0.
     """
-    train, test = _splits(config["data"], config["test_seed"])
+    train, validation, test = _splits(config["data"], config["test_seed"])
     facts = {"n_images": len(train), "n_subjects": len(np.unique(train.subjects)), "steps": None}
     if config["model"] == "threshold":
-        found = threshold_masks(test.images, *best_threshold(train))
+        found = threshold_masks(test.images, *best_threshold(validation))
     else:
         task = (
             Part(part=config["model"])
@@ -74,8 +76,14 @@ def train_and_test(config: dict) -> dict:
         an_epoch = len(train) // settings["batch_size"]
         settings["epochs"] = max(1, round(config["steps"] / an_epoch))
         training.fit(network, train, task=task, seed=config["seed"], **settings)
-        found = task.masks(training.predict(network, test.images, task, mirror=True))
+        known, new = (
+            training.predict(network, split.images, task, mirror=True)
+            for split in (validation, test)
+        )
+        cut = max(CUTS, key=lambda cut: _mean_dice(validation, known >= cut))
+        found = new >= cut
         facts |= {"steps": settings["epochs"] * an_epoch, "n_weights": network.count_params()}
+        facts["cut"] = round(float(cut), 2)
     table = segmentation.measure_masks(
         test.masks > 0, found, spacing=test.table["row_spacing_mm"].to_numpy()
     )
@@ -84,13 +92,11 @@ def train_and_test(config: dict) -> dict:
     return {"labels": test.labels, "subjects": test.subjects, "scores": scores} | facts
 
 
-def best_threshold(train: Split) -> tuple[float, int, bool]:
+def best_threshold(split: Split) -> tuple[float, int, bool]:
     """Return the arguments of :func:`threshold_masks` with the best mean Dice."""
-    train = train.take(np.flatnonzero(train.labels == 1))
-    truth = train.masks > 0
     return max(
         itertools.product(LEVELS, LEAST_PIXELS, (True, False)),
-        key=lambda given: segmentation.dice(truth, threshold_masks(train.images, *given)).mean(),
+        key=lambda given: _mean_dice(split, threshold_masks(split.images, *given)),
     )
 
 
@@ -121,11 +127,13 @@ def threshold_masks(
     return masks
 
 
-def _splits(name: str, test_seed: int) -> tuple[Split, Split]:
-    """Return training and test slices, the brain of each standardised."""
-    images = join_splits(load_simbrain(difficulty=DATA[name]))
-    train = images.all.take(images.given_split != "test")
-    test = new_patients(test_seed, difficulty=DATA[name])
-    return tuple(
-        replace(each, images=standardise_foreground(each.images)) for each in (train, test)
-    )
+def _mean_dice(split: Split, masks: np.ndarray) -> float:
+    there = split.labels == 1
+    return segmentation.dice(split.masks[there] > 0, masks[there]).mean()
+
+
+def _splits(name: str, test_seed: int) -> list[Split]:
+    """Return training, validation and test slices, the brain of each standardised."""
+    data = load_simbrain(difficulty=DATA[name])
+    splits = data.train, data.validation, new_patients(test_seed, difficulty=DATA[name])
+    return [replace(each, images=standardise_foreground(each.images)) for each in splits]
