@@ -45,7 +45,6 @@ from medlib.simulation.cohort import SLICE_GAP_MM, Difficulty, longest_diameter,
 plotting.use_style()
 parameters, WHERE = {"epochs": epochs, "seed": seed}, (slice(4, 62), slice(6, 60))  # of a picture
 WINDOW, TRUE, FOUND, RIVAL = (0.2, 0.9), plotting.ORANGE, plotting.SKY, plotting.GREEN
-COLOURS = {"U-Net": plotting.BLUE, "threshold": RIVAL}
 
 # %% [markdown]
 # A virtual patient of `simbrain` ([lesson 02](02_mr_simulation.ipynb)) comes six times. Each time we have a stack of slices 4 mm
@@ -444,10 +443,10 @@ plotting.show(fig, alt="A slice with the outline of its tumour; the slice and th
 shown = standardised(validation.take(np.array([5, 70, 146, 256])))
 film = [task.predict(network, shown.images, batch_size=4)]
 recipe = training.recipe("unet", n_images=len(train), epochs=epochs)
-training.fit(
+history = training.fit(
     network, train, task=task, seed=seed, **recipe,
     on_epoch=lambda row: film.append(task.predict(network, shown.images, batch_size=4)),
-);  # fmt: skip
+)
 
 # %% tags=["plumbing"]
 def training_film():
@@ -541,7 +540,7 @@ subjects = test.subjects[there]
 gap = statistics.bootstrap_interval(np.mean, pairs.to_numpy(), groups=subjects)
 
 # %% tags=["plumbing"]
-CAVEAT = "The interval knows other patients, not other trainings."
+COLOURS, CAVEAT = {"U-Net": plotting.BLUE, "threshold": RIVAL}, "The interval knows other patients, not other trainings."
 ledger.record("17/unet_dice", tables["U-Net"]["dice"][there].mean(), parameters, limits=(0, 1), chance=0)
 ledger.say("Mean Dice: U-Net **{unet_dice:.3f}**, threshold {rival:.3f}; U-Net minus threshold {gap}. {verdict} ({caveat})", rival=tables["threshold"]["dice"][there].mean(), gap=gap, caveat=CAVEAT,
            verdict="The interval holds zero." if gap.low <= 0 <= gap.high else "The interval lies above zero." if gap.low > 0 else "The interval lies below zero: so short a training loses against one number.")
