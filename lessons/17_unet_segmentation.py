@@ -36,8 +36,7 @@ from scipy import ndimage
 
 from coursekit import check, ledger, studies
 from coursekit.experiments.segmentation import DATA, MODELS, best_threshold, threshold_masks
-from medlib import datasets, plotting, tasks
-from medlib.datasets.simbrain import new_patients
+from medlib import plotting, tasks
 from medlib.evaluation import segmentation, statistics
 from medlib.preprocessing.intensity import standardise_foreground
 from medlib.simulation.cohort import SLICE_GAP_MM, Difficulty, longest_diameter, simulate_subject
@@ -91,7 +90,7 @@ plotting.show_animation(visit_film(), milliseconds=900, alt="FLAIR slices of a v
 # - test against a strong rival, a plain threshold, by size and with limits of agreement;
 # - avoid traps of the Dice score.
 #
-# **Reading:** about 40 min · **running:** about 40 s · **builds on:** [06](06_convolution.ipynb) (receptive field),
+# **Reading:** about 45 min · **running:** about 40 s · **builds on:** [06](06_convolution.ipynb) (receptive field),
 # [07](07_learning.ipynb) (cross-entropy), [08](08_first_cnn.ipynb) (training and testing a CNN)
 #
 # ## A mask
@@ -110,10 +109,17 @@ def standardised(split):
     return replace(split, images=standardise_foreground(split.images))
 
 
+# %% [markdown]
+# Patients to learn from, to look at, and, at the end, to test on: the last are this lesson's own.
+
+# %%
+from medlib import datasets
+from medlib.datasets.simbrain import new_patients
+
 data = datasets.load("simbrain")
-train, shown = standardised(data.train), data.validation.take(np.array([5, 70, 146, 256]))
-test = standardised(new_patients(seed=20337))  # this lesson's own patients
-del data  # memory
+train, validation = standardised(data.train), standardised(data.validation)
+test = standardised(new_patients(seed=20337))
+del data  # frees memory
 
 # %% tags=["nbval-check-output"]
 truth = train.masks > 0
@@ -152,7 +158,7 @@ def dice_of(truth, found):
 check.exercise("17.1", dice_of)
 
 # %% [markdown]
-# From here on we use `segmentation.dice`, which takes many masks at once.
+# From here on we use `segmentation.dice` of `medlib.evaluation`, which takes many masks at once.
 #
 # ## The rival: a threshold
 #
@@ -190,28 +196,27 @@ plotting.show_animation(threshold_film(), milliseconds=350, alt="A threshold sli
 
 # %% [markdown]
 # Orange is the true outline, green what the threshold finds. All that is brighter includes the spots of white matter that healthy people have, too. Taking only
-# the largest connected piece helps. `best_threshold` tries grey values, smallest sizes, and largest piece or all of them, and keeps what gives the best mean Dice on
+# the largest connected piece helps. `best_threshold` tries grey values, smallest sizes, and largest piece or all pieces, and keeps what gives the best mean Dice on
 # training slices with a tumour. (Here every fifth of them, to save time.)
 
 # %%
 with_tumour = np.flatnonzero(train.labels == 1)
 rule = best_threshold(train.take(with_tumour[::5]))
-rival = threshold_masks(test.images, *rule)
+ill = validation.take(validation.labels == 1)  # slices with a tumour
+overlap = segmentation.dice(ill.masks > 0, threshold_masks(ill.images, *rule))
 
-# %% tags=["plumbing"]
-there = test.labels == 1
-test_truth = test.masks > 0
-ledger.say("Threshold {level:.3f}, at least {least} connected pixel(s), {which}. Mean Dice on the {n} test slices with a tumour: **{dice:.2f}**.", level=rule[0], least=rule[1],
-           which="only the largest piece" if rule[2] else "all pieces", n=there.sum(), dice=segmentation.dice(test_truth[there], rival[there]).mean())
+# %% tags=["plumbing", "nbval-check-output"]
+print(f"Threshold {rule[0]:.3f}, {'only the largest piece' if rule[2] else 'all pieces'} of at least {rule[1]} pixel(s)")
+print(f"Mean Dice on {len(ill)} validation slices with a tumour: {overlap.mean():.2f}")
 
 # %% [markdown]
-# That is a strong rival, after one sensible preparation and without learning. Without standardising by the brain it would be a straw
-# man. Any network must be shown next to it.
+# That is a strong rival, without a network, after one sensible preparation. (Without standardising by the brain it would be a straw
+# man.) Any network must be shown next to it.
 #
 # ## The U-Net
 #
 # A classifying CNN ([lesson 08](08_first_cnn.ipynb)) shrinks its maps: a number of a late map sees much of the image, but no longer knows the exact place. Suppose we
-# drew our mask on such a coarse map. How good could it be at best?
+# drew our mask on such a coarse map. How good could it be?
 
 # %%
 def redrawn(masks, side):
@@ -431,15 +436,15 @@ for ax, (image, outline, title) in zip(axes, views, strict=True):
 plotting.show(fig, alt="A slice with the outline of its tumour; the slice and the outline turned; the slice turned while the outline stays where it was, beside the tumour.")
 
 # %% [markdown]
-# The bug raises no error, and training goes on: the loss even falls, to a network that draws blurred blobs. Look at changed images *with* their masks before
-# you train. (Masks take the nearest pixel; interpolated, they would get values between 0 and 1.)
+# The bug raises no error; training goes on, with wrong answers. Look at changed images *with* their masks before you train. (Masks take the nearest pixel; interpolated, they would get
+# values between 0 and 1.)
 #
 # ## Training
 #
 # We train on all training slices, *also* those without a tumour: only they teach the network to keep silent. The recipe is that of `medlib train`: AdamW, cosine, mirrored images, averaged weights.
 
 # %%
-shown = standardised(shown)  # four validation slices
+shown = validation.take(np.array([5, 70, 146, 256]))
 film = [task.predict(network, shown.images, batch_size=4)]
 recipe = training.recipe("unet", n_images=len(train), epochs=epochs)
 history = training.fit(
@@ -485,7 +490,7 @@ def without_places(maps):
 # > **Predict** What will be left of a mask if the skips are silent? And if they speak, but the coarse map is silent?
 
 # %%
-f, m, c = encoder.predict(test.images, verbose=0)
+f, m, c = encoder.predict(ill.images, verbose=0)
 answers = {
     "as it is": decoder.predict([f, m, c], verbose=0)[..., 0],
     "silent skips": decoder.predict([without_places(f), without_places(m), c], verbose=0)[..., 0],
@@ -493,46 +498,49 @@ answers = {
 }
 
 # %% tags=["plumbing"]
-sizes = test.table["tumour_diameter_mm"].to_numpy()
-cases = [np.flatnonzero(there)[np.argsort(abs(sizes[there] - wanted))[2]] for wanted in (45, 28)]
+ill_truth, ill_sizes = ill.masks > 0, ill.table["tumour_diameter_mm"].to_numpy()
+cases = [np.argsort(abs(ill_sizes - wanted))[2] for wanted in (45, 28)]
 fig, axes = plt.subplots(2, 4, figsize=(7.4, 4.1))
 for row, case in zip(axes, cases, strict=True):
-    pictures = {"FLAIR": test.images[case, ..., 2]} | {name: each[case] for name, each in answers.items()}
+    pictures = {"FLAIR": ill.images[case, ..., 2]} | {name: each[case] for name, each in answers.items()}
     for ax, (name, picture) in zip(row, pictures.items(), strict=True):
         window, colours = (WINDOW, "gray") if name == "FLAIR" else ((0, 1), "cividis")
         ax.imshow(picture[WHERE], vmin=window[0], vmax=window[1], cmap=colours)
-        plotting.outline(ax, test_truth[case][WHERE], colour=TRUE)
+        plotting.outline(ax, ill_truth[case][WHERE], colour=TRUE)
         ax.set_axis_off(), case == cases[0] and ax.set_title(name, fontsize=11)
-plotting.show(fig, alt="Two test slices with the true outline of the tumour, and maps of the predicted probability: by the whole network, with silent skip connections, and with a silent coarse map.")
+plotting.show(fig, alt="Two validation slices with the true outline of the tumour, and maps of the predicted probability: by the whole network, with silent skip connections, and with a silent coarse map.")
 
-overlap = {name: segmentation.dice(test_truth[there], task.masks(each[there])).mean() for name, each in answers.items()}
-spread = {name: task.masks(each)[there].sum() / test_truth[there].sum() for name, each in answers.items()}
-ledger.say("Mean Dice on test slices with a tumour: {whole:.2f} as it is, {skips:.2f} with silent skips, {coarse:.2f} with a silent coarse map. "
+overlap = {name: segmentation.dice(ill_truth, task.masks(each)).mean() for name, each in answers.items()}
+spread = {name: task.masks(each).sum() / ill_truth.sum() for name, each in answers.items()}
+ledger.say("Mean Dice on validation slices with a tumour: {whole:.2f} as it is, {skips:.2f} with silent skips, {coarse:.2f} with a silent coarse map. "
            "Pixels called tumour, for each true one: {a:.2f}, {b:.2f} and {c:.2f}.", whole=overlap["as it is"], skips=overlap["silent skips"], coarse=overlap["silent coarse map"],
            a=spread["as it is"], b=spread["silent skips"], c=spread["silent coarse map"])
 
 # %% [markdown]
-# You may have expected a blob in the right place without skips, since the coarse map sees most. But a trained network relies on what serves it best, and here
+# You may have expected a blob in the right place without skips, since the coarse map sees most. But a trained network leans on what serves it best, and here
 # that is the skips: they carry where the tumour is *and* where it ends. The receptive field ([lesson 06](06_convolution.ipynb)) says why: a number of the middle map sees 13 x 13 pixels,
-# 42 mm. To tell a tumour from a spot, that is mostly enough. With large tumours, or a finding that only its surroundings explain, the coarse map would have more to say.
+# 42 mm. To tell a tumour from a spot, that is mostly enough. Where only wide surroundings explain a finding, the coarse map may have more to say.
 #
-# Mind what such an **ablation** shows: what *this* network leans on, not what a network could do without. One that is *trained* without skips has to squeeze all places through the coarse
-# map; how far that gets is a question for the study below.
+# Such an **ablation** shows what *this* network leans on, not what a network could do without. One *trained* without skips must squeeze all places through the coarse
+# map. How far that gets, the study below says.
 #
 # ## The test, once
 #
 # The masks of the whole network, averaged with those of the mirrored slices, next to the threshold's. Each row of a table is a slice.
 
 # %%
+there, test_truth = test.labels == 1, test.masks > 0
 masks = {"U-Net": task.masks(training.predict(network, test.images, task, mirror=True))}
-masks["threshold"] = rival
+masks["threshold"] = threshold_masks(test.images, *rule)
 pixel = test.table["row_spacing_mm"].to_numpy()
-tables = {who: segmentation.measure_masks(test_truth, m, spacing=pixel) for who, m in masks.items()}
+tables = {
+    name: segmentation.measure_masks(test_truth, m, spacing=pixel) for name, m in masks.items()
+}
 tables["U-Net"][there].head(4).round(2)
 
 # %% [markdown]
-# `iou` is the intersection by the union of both masks, another usual score; `hausdorff_95` says how far the outlines are apart at their worst, but for 5 % of their pixels (mm).
-# Areas are in mm². Both methods meet the same slices, so we look at the difference, with a 95 % interval that draws patients.
+# (`iou`: the intersection by the union of both masks. `hausdorff_95`: how far the outlines are apart in mm, all but the farthest 5 % of their pixels.)
+# Both methods meet the same slices, so we look at the difference, with a 95 % interval that draws patients.
 
 # %%
 pairs = tables["U-Net"]["dice"][there] - tables["threshold"]["dice"][there]
@@ -579,6 +587,7 @@ ledger.say("Without any dropping, something is found in {u:.0%} (U-Net) and {t:.
 # > **Predict** Which tumours have the lower Dice: small or large? And if a perfect mask were moved by *one* pixel, what would it score?
 
 # %% tags=["plumbing"]
+sizes = test.table["tumour_diameter_mm"].to_numpy()
 edges = np.array([0, 20, 25, 30, 35, 40, 100])
 group = np.digitize(sizes[there], edges) - 1
 shifted = np.roll(test_truth, 1, axis=2)
@@ -616,10 +625,10 @@ ledger.record("17/wrong_at_edges", (wrong & near).sum() / wrong.sum(), parameter
 ledger.say("Most of the quarrel is about edges: **{wrong_at_edges:.0%}** of all wrong pixels in slices with a tumour lie within one pixel of the true outline.")
 
 # %% [markdown]
-# (Contrast: how much of the tissue the tumour replaces, here 0.6 to 1.) A tumour's edge is a matter of agreement: it infiltrates, and the simulation's own mask cuts where its concentration falls below a limit.
+# (Contrast: how much of the tissue the tumour replaces, here 0.6 to 1.)
 #
 # Two further traps. **Empty masks**: we left slices without a tumour out of the mean, and counted findings in them apart, as [Metrics Reloaded](https://doi.org/10.1038/s41592-023-02151-z)
-# recommends. Others give an empty answer to an empty slice Dice 1. **Resampling**: if the truth is reduced to 32 x 32 pixels, whose answer do we judge?
+# recommends. Others give an empty answer to an empty slice Dice 1. **Resampling**: what happens to a perfect mask that is reduced to 32 x 32 pixels and enlarged again?
 
 # %% tags=["plumbing", "nbval-check-output"]
 half_size = redrawn(test_truth, 32)
@@ -627,7 +636,7 @@ print(f"Found nothing, ever: mean Dice 0.00 on slices with a tumour; {np.mean(~t
 print(f"The truth, through 32 x 32 pixels and back: mean Dice {segmentation.dice(test_truth[there], half_size[there]).mean():.2f}")
 
 # %% [markdown]
-# A method that never finds anything gets half marks under the other rule. And a perfect answer on half the grid is not perfect any more. So: say what empty masks count, and measure on the grid of the original image.
+# Under the other rule, a method that never finds anything gets half marks. And a perfect mask is not perfect any more. So say what empty masks count, and measure on the grid of the original image.
 #
 # ## From mask to measurement
 #
@@ -652,7 +661,7 @@ for name, found in rulers.items():
     longest[name] = largest_of[largest_of["true_diameter"] > 0]
 
 # %% [markdown]
-# A correlation would not do as a judgement: two rulers, one of which adds a centimetre, correlate perfectly. [Bland and Altman](https://doi.org/10.1016/S0140-6736(86)90837-8) draw the *error* against the size. With $\bar e$ the
+# A correlation would not do: two rulers, one of which adds a centimetre, correlate perfectly. [Bland and Altman](https://doi.org/10.1016/S0140-6736(86)90837-8) draw the *error* against the size. With $\bar e$ the
 # mean error and $s$ the standard deviation of the errors, the **limits of agreement** $\bar e \pm 1.96\,s$ hold about 95 % of them, if errors are about normal.
 
 # %%
@@ -687,8 +696,8 @@ ledger.say("{n} patients, largest piece: mean error {bias.value:+.1f} mm [{bias.
            "If the errors of two visits were independent, **{alarm:.0%}** of patients whose tumour has *not* changed would be called progressive.", n=len(true_longest), alarm=alarm, **dict(zip(("bias", "lower", "upper"), agreement["its largest piece"], strict=True)))
 
 # %% [markdown]
-# The bands are 95 % intervals of the lines. On the left, one stray pixel at the other side of the brain makes a diameter of ten centimetres, and changes the area by next to nothing: the longest diameter hangs on two points. On the right
-# the usual errors are of a few pixels, and the outliers are tumours that were taken for something else, or missed. And whoever measures *change* measures twice, and pays for both errors.
+# The bands are 95 % intervals of the lines. On the left, a stray piece at the other side of the brain can make a diameter of ten centimetres, and changes the area by next to nothing: the longest diameter hangs on two points. On the right
+# most errors are of a few pixels; outliers are tumours missed, or taken for something else. And whoever measures *change* measures twice, and pays for both errors.
 #
 # **Exercise 17.3: has it grown?** Take the masks `before` and `after` and the `spacing`, (mm down, mm across). Return `"progression"` if the longest diameter is at least 20 % *and* at least 5 mm longer, `"response"` if it is at
 # least 30 % shorter, else `"stable"`.
@@ -757,7 +766,7 @@ def first_progression(diameters):
 ledger.say("Progression against visit 1, by the true diameter: **{true}**; by the network's: **{found}**.", true=first_progression(true_mm), found=first_progression(found_mm))
 
 # %% [markdown]
-# The dotted line is a fifth above the first visit's true diameter. The diameter moves in steps of a pixel, and hangs on two points of the edge; the volume rests on all pixels, and grows with the third power. (Here all visits share position, scanner and noise. Real ones do not.)
+# The dotted line is progression against the first visit's true diameter. The diameter moves in steps of a pixel; the volume rests on all pixels, and grows with the third power. (Here all visits share position, scanner and noise. Real ones do not.)
 #
 # ## Over seeds: the study
 #
@@ -845,9 +854,9 @@ for name, study in of_data.items():
 # **In this lesson we**
 #
 # - turned masks into diameters, areas and volumes in mm, with limits of agreement, and decided by RECIST;
-# - built a U-Net and silenced its skips: *what* comes from below, *where* from the side;
+# - built a U-Net, silenced parts of it, and saw how much it leans on its skips;
 # - computed cross-entropy and Dice loss by hand, and saw both count pixels in a batch;
-# - met a threshold nearly as good, until nothing is there to be found;
+# - met a threshold nearly as good, as long as there is something to find;
 # - saw the size bias of Dice, and stated what empty masks count.
 #
 # **Next** comes lesson 18, tumour detection: boxes and heat maps instead of outlines. It builds on the same image changes and on [residual networks](16_residual_networks.ipynb).
