@@ -81,7 +81,7 @@ def dice_each(answer):
     network = keras.Model(
         start, keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(start)
     )
-    network.compile(keras.optimizers.Adam(0.05), loss=answer)
+    network.compile(keras.optimizers.Adam(0.1), loss=answer)
     losses = network.fit(images, y, epochs=30, batch_size=8, verbose=0).history["loss"]
     finite = np.isfinite(losses).all()
     check.that(finite, "A tiny network trained with your loss ends in numbers that are none.")
@@ -103,7 +103,7 @@ def _slices(n):
     y = np.zeros((n, 16, 16, 1), "float32")
     for k in range(0, n, 2):
         y[k, 3 : 5 + k, 4 : 6 + k] = 1
-    return y, (0.3 + 0.5 * y + rng.normal(0, 0.05, y.shape)).astype("float32")
+    return y, (4 * y - 2 + rng.normal(0, 0.2, y.shape)).astype("float32")
 
 
 CASES = (  # first and second mask as (rows, columns) of a rectangle, spacing, what it is
