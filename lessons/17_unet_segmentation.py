@@ -676,11 +676,10 @@ true_longest = longest["its largest piece"]["true_diameter"].to_numpy()
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharey=True)
 for ax, (name, (bias, lower, upper)) in zip(axes, agreement.items(), strict=True):
     ax.plot(true_longest, errors[name], "o", color=plotting.BLUE, alpha=0.7)
-    for line, colour, word in ((bias, plotting.BLACK, "mean"), (lower, plotting.VERMILION, "lower limit"), (upper, plotting.VERMILION, "upper limit")):
+    for line, colour in ((bias, plotting.BLACK), (lower, plotting.VERMILION), (upper, plotting.VERMILION)):
         ax.axhspan(line.low, line.high, color=colour, alpha=0.12, lw=0)
         ax.axhline(line.value, color=colour, lw=1.5)
-        ax.text(true_longest.max() + 1, line.value, f"{word} {line.value:+.0f}", va="bottom", ha="right", fontsize=10, color=colour)
-    ax.set(xlabel="true longest diameter (mm)", title=name)
+    ax.set(xlabel="true longest diameter (mm)", title=f"{name}:\nlimits {lower.value:+.0f} to {upper.value:+.0f} mm")
 axes[0].set_ylabel("found minus true (mm)")
 plotting.show(fig, save="17_bland_altman", alt="Two Bland-Altman plots: error of the longest diameter against the true one, a dot for each patient, with mean error and limits of agreement, and their 95 % intervals as bands. "
               "For all that was found, a few errors are of many centimetres and the limits are wide; for the largest piece alone they are narrower.")
@@ -696,7 +695,7 @@ ledger.say("{n} patients, largest piece: mean error {bias.value:+.1f} mm [{bias.
            "If the errors of two visits were independent, **{alarm:.0%}** of patients whose tumour has *not* changed would be called progressive.", n=len(true_longest), alarm=alarm, **dict(zip(("bias", "lower", "upper"), agreement["its largest piece"], strict=True)))
 
 # %% [markdown]
-# The bands are 95 % intervals of the lines. On the left, a stray piece at the other side of the brain can make a diameter of ten centimetres, and changes the area by next to nothing: the longest diameter hangs on two points. On the right
+# Black: mean error; red: limits; bands: their 95 % intervals. On the left, a stray piece at the other side of the brain can make a diameter of ten centimetres, and changes the area by next to nothing: the longest diameter hangs on two points. On the right
 # most errors are of a few pixels; outliers are tumours missed, or taken for something else. And whoever measures *change* measures twice, and pays for both errors.
 #
 # **Exercise 17.3: has it grown?** Take the masks `before` and `after` and the `spacing`, (mm down, mm across). Return `"progression"` if the longest diameter is at least 20 % *and* at least 5 mm longer, `"response"` if it is at
