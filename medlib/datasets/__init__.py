@@ -19,20 +19,6 @@ from medlib.datasets.registry import info, names
 from medlib.datasets.structure import Images, MedicalDataset, Split, join_splits
 from medlib.errors import UsageError
 
-__all__ = [
-    "Images",
-    "MedicalDataset",
-    "Split",
-    "from_folder",
-    "info",
-    "load",
-    "load_images",
-    "names",
-    "read",
-    "read_folder",
-    "resolve",
-]
-
 
 def load(
     name: str,
