@@ -25,7 +25,6 @@ def load(
     *,
     image_size: int | None = None,
     depth: int | None = None,
-    root: str | Path | None = None,
     strict: bool = False,
     seed: int = 0,
 ) -> MedicalDataset:
@@ -40,8 +39,6 @@ def load(
         Height and width, pixels. By default 64 for simbrain and 28 for MedMNIST.
     depth : int, optional
         Of simbrain: a stack of so many slices of each patient instead of four slices.
-    root : str or Path, optional
-        Folder that holds a public set's file already.
     strict : bool
         Drop the images that stand in two splits of a public set.
     seed : int
@@ -70,7 +67,7 @@ def load(
         raise UsageError("depth", expected="volumes", found=f"{name}, which has single images")
     from medlib.datasets.medmnist import load_medmnist
 
-    return load_medmnist(name, **size, root=root, strict=strict)
+    return load_medmnist(name, **size, strict=strict)
 
 
 def read(
@@ -80,7 +77,6 @@ def read(
     depth: int | None = None,
     window: tuple[float, float] | None = None,
     channels: int | None = None,
-    root: str | Path | None = None,
     strict: bool = False,
     seed: int = 0,
     **choice,
@@ -97,7 +93,7 @@ def read(
         As for :func:`read_folder`; of simbrain, ``depth`` is as for :func:`load`.
     window, channels
         As for :func:`read_folder`; a data set has no window, and channels of its own.
-    root, strict, seed
+    strict, seed
         As for :func:`load`.
     **choice
         ``merge``, ``classes``, ``positive``, ``class_names`` and ``least_classes``, as for
@@ -120,9 +116,7 @@ def read(
         return read_folder(data, **size, depth=depth, window=window, channels=channels, **choice)
     if window is not None:
         raise UsageError("window", expected="a CSV or a folder to use it with", found=str(data))
-    dataset = load(
-        str(data), image_size=image_size, depth=depth, root=root, strict=strict, seed=seed
-    )
+    dataset = load(str(data), image_size=image_size, depth=depth, strict=strict, seed=seed)
     images = join_splits(dataset)
     if not any((choice | {"least_classes": None}).values()):
         return images

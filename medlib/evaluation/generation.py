@@ -77,9 +77,7 @@ def precision_and_recall(
     real, generated = _checked(real, generated)
     apart = pairwise_distances(real, generated)
     of_real, of_generated = (
-        np.partition(pairwise_distances(each, each), neighbours, axis=1)[
-            :, neighbours
-        ]  # 0 is the point
+        np.partition(pairwise_distances(each), neighbours, axis=1)[:, neighbours]  # 0 is the point
         for each in (real, generated)
     )
     precision = (apart <= of_real[:, None]).any(axis=0).mean()
