@@ -6,7 +6,6 @@
 >>> datasets.from_folder("scans/labels.csv")        # doctest: +SKIP
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,8 +54,7 @@ def load(
     DataError, DownloadError
         If its file cannot be had, or is not what it should be.
     """
-    if name not in names():
-        raise _unknown(name, f"one of {', '.join(names())}")
+    info(name)  # refuses a name that is not known
     size = {} if image_size is None else {"image_size": image_size}
     if name == "simbrain":
         from medlib.datasets.simbrain import load_simbrain
@@ -111,9 +109,10 @@ def read(
     DataError, DownloadError
         As :func:`load` and :func:`read_folder`.
     """
-    if _is_own(data):
+    if data not in names() and Path(data).exists():
         size = {} if image_size is None else {"image_size": image_size}
         return read_folder(data, **size, depth=depth, window=window, channels=channels, **choice)
+    info(str(data))
     if window is not None:
         raise UsageError("window", expected="a CSV or a folder to use it with", found=str(data))
     dataset = load(str(data), image_size=image_size, depth=depth, strict=strict, seed=seed)
@@ -138,20 +137,6 @@ def resolve(data: str | Path, *, seed: int = 0, **options) -> MedicalDataset:
     MedicalDataset
     """
     return read(data, seed=seed, **options).split(seed)
-
-
-def _is_own(data: str | Path) -> bool:
-    if isinstance(data, str) and data in names():
-        return False
-    if not Path(data).exists():
-        raise _unknown(str(data), f"a CSV file, a folder, or one of {', '.join(names())}")
-    return True
-
-
-def _unknown(name: str, expected: str) -> UsageError:
-    near = difflib.get_close_matches(name.lower(), names(), n=1)
-    advice = f"Did you mean {near[0]}?" if near else ""
-    return UsageError(f"data set {name!r}", expected=expected, advice=advice)
 
 
 def _with_classes(

@@ -204,7 +204,7 @@ class TestOverlap:
         with pytest.warns(UserWarning, match="official splits") as warned:
             dataset = load(overlapping)
         (message,) = [str(one.message) for one in warned]
-        for pair in ("row 115 in train, row 76 in test", "row 5 in validation, row 9 in test"):
+        for pair in ("row 115 (train), row 76 (test)", "row 5 (validation), row 9 (test)"):
             assert pair in message
         assert len(dataset.train) == 546
 
@@ -286,7 +286,7 @@ class TestRealFiles:
         return real_data / "medmnist"
 
     def test_breastmnist(self, files):
-        with pytest.warns(UserWarning, match="row 115 in train, row 76 in test"):
+        with pytest.warns(UserWarning, match=r"row 115 \(train\), row 76 \(test\)"):
             dataset = load(files)
         counts = dataset.summary()["normal or benign"]
         assert counts.to_dict() == {"train": 399, "validation": 57, "test": 114}
