@@ -141,11 +141,9 @@ class ExactResume(keras.callbacks.Callback):
         try:
             with np.load(self.path, allow_pickle=False) as saved:
                 rows = json.loads(str(saved["history"]))
-                values = [saved[f"state_{i}"] for i in range(len(variables))]
-                if f"state_{len(variables)}" in saved:
-                    raise ValueError("more weights")
-            if any(v.shape != value.shape for v, value in zip(variables, values, strict=True)):
-                raise ValueError("weights of other shapes")
+                names = [name for name in saved if name != "history"]
+                for variable, name in zip(variables, names, strict=True):
+                    variable.assign(saved[name])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 str(self.path),
@@ -153,8 +151,6 @@ class ExactResume(keras.callbacks.Callback):
                 found=str(error),
                 advice="Remove it to train from the start",
             ) from error
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
         self.history.rows.extend(rows)
 
     def on_epoch_end(self, epoch, logs=None):

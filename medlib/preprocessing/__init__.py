@@ -1,4 +1,4 @@
-"""Arrays in, arrays out: crop, resample, normalise, window, clean, split; augmentation.
+"""Arrays in, arrays out: crop, resample, window, clean, split; augmentation.
 
 Augmentation needs Keras and is imported as ``medlib.preprocessing.augmentation``.
 """
@@ -12,5 +12,5 @@ from medlib.preprocessing.geometry import (
     resize_image,
     resize_mask,
 )
-from medlib.preprocessing.intensity import apply_window, fit_normalisation, percentile_window
+from medlib.preprocessing.intensity import apply_window, percentile_window
 from medlib.preprocessing.splitting import fold_by_subject, split_by_subject

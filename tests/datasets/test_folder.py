@@ -611,7 +611,7 @@ def test_many_missing_files_are_counted(make, tmp_path):
 def test_one_bad_file_is_named(make, tmp_path):
     path = make(24)
     (tmp_path / "07.png").write_text("not an image")
-    _fails(path, str(tmp_path / "07.png"), "a file that begins with b'not '")
+    _fails(path, str(tmp_path / "07.png"), "cannot identify image file")
 
 
 def test_several_bad_files_give_one_error(make, tmp_path):
