@@ -1,5 +1,6 @@
 """One image file, to pixels: PNG, JPEG, TIFF, DICOM and NIfTI."""
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -298,6 +299,7 @@ def _read_dicom(path: Path) -> ImageFile:
         _, little = dataset.original_encoding
         syntax = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = syntax  # pixels are the same in the implicit one
+    _check_codestreams(path, dataset, height, width, n_frames)
     pixels, value_range = _dicom_values(dataset, pixel_array(dataset), is_palette=is_palette)
     modality = str(dataset.get("Modality", "") or "")
     shape = (height, width, pixels.shape[-1] if channels == 3 or is_palette else 1)
@@ -376,6 +378,24 @@ def _dicom_spacing(dataset) -> tuple[float, float] | None:
             if down > 0 and across > 0:
                 return down, across
     return None
+
+
+def _check_codestreams(path: Path, dataset, height: int, width: int, n_frames: int) -> None:
+    """Refuse compressed frames of another size than the header says, such as rows for columns."""
+    from PIL import Image, UnidentifiedImageError
+    from pydicom.encaps import generate_frames
+
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    for frame in generate_frames(dataset.PixelData, number_of_frames=n_frames):
+        try:
+            with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as picture:
+                size = (picture.height, picture.width)
+        except UnidentifiedImageError:
+            continue  # another compression, whose decoder goes by the header
+        if size != (height, width):
+            expected = f"frames of {height} x {width}"
+            raise DataError(str(path), expected=expected, found=f"{size[0]} x {size[1]}")
 
 
 # NIfTI --------------------------------------------------------------------------------------------

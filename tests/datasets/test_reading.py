@@ -378,13 +378,14 @@ def test_a_gigantic_dicom_image_is_refused_before_decoding(tmp_path, tags):
     assert time.perf_counter() - start < 1
 
 
-def test_a_compressed_frame_larger_than_its_header_is_refused(tmp_path):
+@pytest.mark.parametrize("size", [(500, 500), (2, 8)])
+def test_a_compressed_frame_of_another_size_is_refused(tmp_path, size):
     import io
 
     from pydicom.encaps import encapsulate
 
     file = io.BytesIO()
-    Image.fromarray(np.zeros((500, 500), dtype=np.uint8)).save(file, "JPEG")
+    Image.fromarray(np.zeros(size, dtype=np.uint8)).save(file, "JPEG")
     path = tmp_path / "lie.dcm"
     _dicom(path, np.zeros((4, 4), dtype=np.uint8))
     dataset = pydicom.dcmread(path)
@@ -392,7 +393,7 @@ def test_a_compressed_frame_larger_than_its_header_is_refused(tmp_path):
     dataset.PixelData = encapsulate([file.getvalue()])
     dataset["PixelData"].is_undefined_length = True
     dataset.save_as(path)
-    _fails(path, "a readable image")
+    _fails(path, "frames of 4 x 4", f"{size[0]} x {size[1]}")
 
 
 # DICOM: files from many makers --------------------------------------------------------------------
