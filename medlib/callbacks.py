@@ -141,9 +141,9 @@ class ExactResume(keras.callbacks.Callback):
         try:
             with np.load(self.path, allow_pickle=False) as saved:
                 rows = json.loads(str(saved["history"]))
-                names = [name for name in saved if name != "history"]
-                for variable, name in zip(variables, names, strict=True):
-                    variable.assign(saved[name])
+                values = [saved[name] for name in saved if name != "history"]
+            if [value.shape for value in values] != [tuple(v.shape) for v in variables]:
+                raise ValueError("other weights")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 str(self.path),
@@ -151,6 +151,8 @@ class ExactResume(keras.callbacks.Callback):
                 found=str(error),
                 advice="Remove it to train from the start",
             ) from error
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
         self.history.rows.extend(rows)
 
     def on_epoch_end(self, epoch, logs=None):
