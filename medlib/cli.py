@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medlib import models
-from medlib.errors import MedlibError, UsageError
+from medlib.errors import MedlibError
 
 
 def new_app(name: str, text: str) -> typer.Typer:
@@ -56,6 +56,27 @@ app = new_app(
 data_app = typer.Typer(help="What data sets there are, and fetching them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+
+def _parse_merge(texts: list[str]) -> dict[str, list[str]]:
+    """Read ["tumour=benign,malignant"] as {"tumour": ["benign", "malignant"]}."""
+    merged = {}
+    for text in texts:
+        name, _, old = text.partition("=")
+        merged.setdefault(name.strip(), []).extend(_parse_names(old))
+    return merged
+
+
+def _parse_names(text: str) -> list[str]:
+    """Read "benign,malignant" as a list."""
+    return [name.strip() for name in text.split(",")]
+
+
+def _parse_window(text: str) -> tuple[float, float]:
+    """Read "40,400" as a centre and a width."""
+    centre, width = (float(number) for number in text.split(","))
+    return centre, width
+
+
 Merge = Annotated[
     list[str] | None,
     typer.Option(help="Join labels, as tumour=benign,malignant. May be given several times."),
@@ -78,26 +99,35 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
-    folds: Annotated[int, typer.Option(help="Of a cross-validation of unsplit data; 1: none.")] = 5,
-    seeds: Annotated[int, typer.Option(help="Networks to average, of data with a split.")] = 1,
+    folds: Annotated[int, typer.Option(min=1, help="Of a cross-validation; 1: none.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks to average, of split data.")] = 1,
     task: Annotated[str, typer.Option(help="classify, or segment: learns masks.")] = "classify",
     model: Annotated[str | None, typer.Option(help=f"Network: {NETWORKS}.")] = None,
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Height and width, pixels. Default: the set's own, or 64.")
+        int | None,
+        typer.Option(min=8, max=1024, help="Side in pixels. Default: the set's own, or 64."),
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(help="Slices of a stack, for volumes. Default: the middle slice.")
+        int | None, typer.Option(min=2, help="Slices of a stack. Default: the middle slice.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Default: by the number of images.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights and order of images, not of folds.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Default: by the number of images.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of weights and order of images, not of folds.")
+    ] = 0,
     merge: Merge = None,
     classes: Classes = None,
     window: Annotated[
         str | None,
-        typer.Option(metavar="CENTRE,WIDTH", help="Of CT, in HU, as 40,400. Default: the file's."),
+        typer.Option(
+            parser=_parse_window,
+            metavar="CENTRE,WIDTH",
+            help="Of CT, in HU, as 40,400. Default: the file's.",
+        ),
     ] = None,
 ) -> None:
     """Train networks on a named set or on your own images, and measure them.
@@ -131,10 +161,10 @@ def train(
                 folds=folds,
                 seeds=seeds,
                 seed=seed,
-                merge=_parse_merge(merge),
-                classes=_parse_names("--classes", classes),
+                merge=merge and _parse_merge(merge),
+                classes=classes and _parse_names(classes),
                 positive=positive,
-                window=_parse_window(window),
+                window=window,
                 on_epoch=on_epoch,
             )
     except KeyboardInterrupt:
@@ -200,42 +230,6 @@ def predict(
     if errors:
         print(f"medlib: {len(errors)} of {len(images)} images failed", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _parse_merge(texts: list[str] | None) -> dict[str, tuple[str, ...]] | None:
-    """Read ["tumour=benign,malignant"] as {"tumour": ("benign", "malignant")}."""
-    if not texts:
-        return None
-    merged = {}
-    for text in texts:
-        name, equals, old = text.partition("=")
-        name = name.strip()
-        if not equals or not name or name in merged:
-            raise UsageError("--merge", expected="NEW=OLD,OLD, each NEW once", found=repr(text))
-        merged[name] = _parse_names("--merge", old)
-    return merged
-
-
-def _parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
-    """Read "benign,malignant" as a tuple."""
-    if text is None:
-        return None
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise UsageError(option, expected="different names, with commas between", found=repr(text))
-    return names
-
-
-def _parse_window(text: str | None) -> tuple[float, float] | None:
-    """Read "40,400" as a centre and a width."""
-    if text is None:
-        return None
-    try:
-        centre, width = (float(number) for number in text.split(","))
-    except ValueError:
-        expected = "centre and width in Hounsfield units, as 40,400"
-        raise UsageError("--window", expected=expected, found=repr(text)) from None
-    return centre, width
 
 
 @data_app.command("list")

@@ -6,6 +6,7 @@ from html import escape
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from medlib import plotting, tasks
 from medlib.datasets.structure import Split
@@ -141,9 +142,11 @@ def _curves(history: pd.DataFrame):
 
 def _classes(task, measured: Split, predictions: np.ndarray) -> list[str]:
     names = task.class_names
+    answers = classification.predicted_labels(predictions)
+    counts = confusion_matrix(measured.labels, answers, labels=range(len(names)))
     parts = [
         f"<h2>{escape(' or '.join(names))}: right and wrong answers</h2>",
-        classification.confusion_matrix(measured.labels, predictions, names).to_html(),
+        pd.DataFrame(counts, names, names).to_html(),
         "<p>Rows: what is true. Columns: what was answered.</p>",
     ]
     if len(names) == 2:
@@ -169,8 +172,6 @@ SECTIONS = {"classify": _classes, "segment": _masks}
 
 
 def _roc(measured: Split, predictions: np.ndarray) -> str:
-    from sklearn.metrics import roc_curve
-
     grid = np.linspace(0, 1, 101)
 
     def sensitivities(labels, scores):

@@ -116,8 +116,7 @@ def train(
     Raises
     ------
     UsageError
-        If there is no such task or model, a number is out of range, or the folder holds another
-        training.
+        If there is no such task or model, or the folder holds another training.
     DataError, DownloadError
         If the data cannot be used.
     RunError
@@ -128,10 +127,6 @@ def train(
     kind = tasks.TASKS[task]
     model = model or kind.networks[0]
     expect_one_of("model", model, kind.networks)
-    for name, value in (("epochs", epochs), ("folds", folds), ("seeds", seeds)):
-        if value is not None and value < 1:
-            raise UsageError(name, expected="1 or more", found=str(value))
-    training.expect_seed(seed)
     started = runfiles.read_config(out)
     images = datasets.read(data, least_classes=kind.least_classes, **reading)
     task = kind(tuple(images.class_names))
@@ -198,16 +193,7 @@ def read_run(folder: str | Path) -> Run:
         advice = "The same `medlib train` command continues it"
         raise RunError(str(folder), expected=expected, found=found, advice=advice)
     task = tasks.TASKS[config.task](tuple(config.class_names))
-    networks = []
-    for path in (folder / file for file in config.model_files):
-        network = runfiles.load_model(path)
-        shapes = (network.input_shape[1:], network.output_shape[-1])
-        wanted = (tuple(config.image_shape), task.n_units)
-        if shapes != wanted:
-            expected = f"a network from shape {wanted[0]} to {wanted[1]}, as {runfiles.CONFIG} says"
-            found = f"one from {shapes[0]} to {shapes[1]}"
-            raise RunError(str(path), expected=expected, found=found)
-        networks.append(network)
+    networks = [runfiles.load_model(folder / file) for file in config.model_files]
     return Run(folder, config, task, networks)
 
 

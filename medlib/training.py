@@ -46,19 +46,12 @@ def set_seed(seed: int) -> None:
     seed : int
         0 to 2**32 - 1.
     """
-    expect_seed(seed)
     keras = import_keras()
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-
-
-def expect_seed(seed: int) -> None:
-    """Raise UsageError for a number that cannot be a seed."""
-    if not 0 <= seed < 2**32:
-        raise UsageError("seed", expected="0 to 4294967295", found=str(seed))
 
 
 def import_keras():
@@ -172,14 +165,10 @@ def fit(
     Raises
     ------
     UsageError
-        If ``epochs`` or ``batch_size`` is below 1, or the network takes images of another shape or
-        has outputs for other classes.
+        If the network takes images of another shape or has outputs for other classes.
     RunError
         If the checkpoint cannot be read or written, or the loss is not a number.
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if value < 1:
-            raise UsageError(name, expected="1 or more", found=str(value))
     keras = import_keras()
     from medlib.callbacks import AugmentedModel, ExactResume, History, SeedEpochs
 
@@ -265,12 +254,11 @@ def _expect_to_fit(model, images, task) -> None:
     """Raise UsageError unless a network takes these images, all of one shape, and fits the task."""
     if not hasattr(model, "input_shape"):  # a network without layers in a row, such as a GAN
         return
-    wanted = tuple(model.input_shape[1:])
-    found = sorted({np.shape(image) for image in images})
-    fits = len(found) == 1 and len(found[0]) == len(wanted)
-    if not fits or any(w not in (None, n) for w, n in zip(wanted, found[0], strict=True)):
-        shapes = " and ".join(map(str, found[:3])) or "no images"
-        raise UsageError("images", expected=f"shape {wanted}, as the network takes", found=shapes)
+    wanted, found = tuple(model.input_shape[1:]), images.shape[1:]
+    fits = [w in (None, n) for w, n in zip(wanted, found, strict=False)]
+    if len(wanted) != len(found) or not all(fits):
+        expected = f"shape {wanted}, as the network takes"
+        raise UsageError("images", expected=expected, found=f"{found}")
     units, outputs = getattr(task, "n_units", None), model.output_shape[-1]
     if units not in (None, outputs):
         names = ", ".join(task.class_names)

@@ -1,6 +1,5 @@
 """Your own images, as :class:`Images` or a :class:`MedicalDataset`."""
 
-import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -12,8 +11,8 @@ import pandas as pd
 
 from medlib.datasets.listing import choose_classes, is_absence, read_listing
 from medlib.datasets.reading import ImageFile, read_image, read_mask
-from medlib.datasets.structure import Images, MedicalDataset, Split, image_hashes, some
-from medlib.errors import DataError, MedlibError, UsageError
+from medlib.datasets.structure import Images, MedicalDataset, Split, image_hashes, of_several, some
+from medlib.errors import DataError, MedlibError
 from medlib.preprocessing import (
     apply_window,
     boxes_from_mask,
@@ -114,22 +113,15 @@ def read_folder(
     UsageError
         If an argument cannot be used.
     """
-    if not 8 <= image_size <= 1024:
-        raise UsageError("image_size", expected="8 to 1024 pixels", found=str(image_size))
-    if depth is not None and depth < 2:
-        raise UsageError("depth", expected="2 slices or more", found=str(depth))
-    if channels not in (None, 1, 3):
-        raise UsageError("channels", expected="1 or 3", found=str(channels))
     if window is not None:
         apply_window(np.zeros(1), *window)  # refuses an impossible one before any file is opened
     source = Path(source)
-    _expect_no_run(source)
     listing = read_listing(source)
     labels = _in_order(set(listing["label"]))
     if choice.get("class_names"):  # all of it is measured
         listing = listing.drop(columns="split", errors="ignore")
     elif len(labels) < choice.get("least_classes", 2):
-        found = f"only {labels[0]!r}"
+        found = f"only {labels[0]!r}" if labels else "no rows"
         raise DataError(str(source), expected="two classes or more", found=found)
     class_names, class_of = choose_classes(labels, **choice)
     listing["original_label"] = listing["label"]
@@ -178,17 +170,6 @@ def load_images(
             yield path, error
         else:
             yield path, np.stack([_with_channels(each, n_channels) for each in pixels])
-
-
-def _expect_no_run(source: Path) -> None:
-    """Refuse a folder in which ``medlib train`` keeps a network."""
-    try:
-        is_run = "medlib_run" in json.loads((source / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
-        return
-    if is_run:
-        found = "a run folder of medlib train"
-        raise DataError(str(source), expected="a CSV or a folder of images", found=found)
 
 
 def _in_order(labels: set[str]) -> list[str]:
@@ -338,10 +319,20 @@ def _assemble(
         look_alike = group_near_duplicates([each.fingerprint for each in loaded])
     groups = join_groups(hashes, listing.get("subject", look_alike))
     subjects = listing["subject"].to_numpy(dtype=str) if "subject" in listing else names[groups]
-    _warn_of_conflicts(source, names, listing["label"].to_numpy(dtype=str), look_alike)
+    if conflicts := of_several(look_alike, listing["label"], names):
+        warnings.warn(
+            f"{source}: images that look the same have different labels. They are kept, in one "
+            f"split; look at them and correct the table: {some(conflicts)}",
+            stacklevel=4,
+        )
     split_of = listing["split"].to_numpy(dtype=str) if "split" in listing else None
     if split_of is not None and "subject" not in listing:
-        _warn_of_look_alikes(source, names, split_of, groups)
+        if astride := of_several(groups, split_of, names):
+            warnings.warn(
+                f"{source}: {len(astride)} groups of images that look the same are in two splits, "
+                f"so that test results may be too good: {some(astride)}",
+                stacklevel=4,
+            )
         subjects = np.char.add(np.char.add(subjects, " in "), split_of)
     facts = pd.DataFrame([each.facts for each in loaded])
     table = _tidy(listing).drop(columns=facts.columns, errors="ignore").join(facts)
@@ -380,37 +371,6 @@ def _masks_and_boxes(
     return masks, boxes
 
 
-def _warn_of_conflicts(
-    source: Path, names: np.ndarray, labels: np.ndarray, groups: np.ndarray
-) -> None:
-    found = []
-    for group in np.unique(groups):
-        rows = np.flatnonzero(groups == group)
-        if len(set(labels[rows])) > 1:
-            found.append(" = ".join(f"{names[row]} ({labels[row]})" for row in rows))
-    if found:
-        warnings.warn(
-            f"{source}: images that look the same have different labels. They are kept, in one "
-            f"split; look at them and correct the table: {some(found)}",
-            stacklevel=5,
-        )
-
-
-def _warn_of_look_alikes(
-    source: Path, names: np.ndarray, split_of: np.ndarray, groups: np.ndarray
-) -> None:
-    pairs = pd.DataFrame({"group": groups, "split": split_of, "image": names})
-    astride = pairs[pairs.groupby("group")["split"].transform("nunique") > 1]
-    if len(astride):
-        texts = astride["image"] + " (" + astride["split"] + ")"
-        found = [" = ".join(texts[rows]) for rows in astride.groupby("group").groups.values()]
-        warnings.warn(
-            f"{source}: {len(found)} groups of images that look the same are in two splits, so "
-            f"that test results may be too good: {some(found)}",
-            stacklevel=6,
-        )
-
-
 def _tidy(listing: pd.DataFrame) -> pd.DataFrame:
     """The columns a user knows, with numbers where a column holds only numbers."""
     table = listing.drop(columns=["path", "mask_paths", "split"], errors="ignore").copy()
@@ -428,14 +388,10 @@ def _card(
     kind = "subjects" if has_subjects else "groups of images that look like copies of each other"
     heights, widths = facts["original_height"], facts["original_width"]
     sizes = f"{heights.min()} x {widths.min()} to {heights.max()} x {widths.max()}"
-    lines = [
-        f"Your own images ({name}): {len(facts)}, of {sizes} pixels, resized to fit "
-        f"{image_size} x {image_size} with black borders.",
-        f"They belong to {n_groups} {kind}.",
-        "Borders, burned-in text, the scanner or the hospital may give the class away: look at "
-        "what a model looks at before you believe its numbers.",
-    ]
-    n_stacks = int((facts["n_frames"] > 1).sum())
-    if n_stacks:
-        lines.insert(1, f"Of {n_stacks} files with several frames, the middle one is used.")
-    return " ".join(lines)
+    return (
+        f"Your own images ({name}): {len(facts)}, of {sizes} pixels, resized to fit {image_size} x "
+        f"{image_size} with black borders. Of several frames the one in the middle is used, or a "
+        f"stack of them. They belong to {n_groups} {kind}. Borders, burned-in text, the scanner or "
+        "the hospital may give the class away: look at what a model looks at before you believe "
+        "its numbers."
+    )
