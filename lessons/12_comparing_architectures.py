@@ -161,7 +161,7 @@ if study:
 # |---|---|---|
 # | hand-made features | 96 percentiles and textures, weighed by a logistic regression | [05](05_classical_baseline.ipynb) |
 # | CNN | neighbours belong together; a pattern means the same everywhere | [08](08_first_cnn.ipynb) |
-# | residual CNN | the same, with four times the weights; each block adds to what was there (on the public sets only, further down) | 16 (planned) |
+# | residual CNN | the same, with four times the weights; each block adds to what was there | 16 (planned) |
 # | stem Transformer | a few convolutions, then every place asks every other | [10](10_transformers.ipynb) |
 # | patch Transformer | the same without convolutions | [10](10_transformers.ipynb) |
 # | row RNN | a recurrent network that reads the rows of the image one after the other | [09](09_recurrent_networks.ipynb) |
@@ -179,7 +179,7 @@ if study:
 # 3. **The same tuning.** One number a model, five values, two trainings each: the learning rate of a network, the penalty of a logistic
 #    regression. The log is below. (Patch Transformer: three or four values, [lesson 10](10_transformers.ipynb).)
 # 4. **One test**, when everything is settled, on the test patients of [lesson 10](10_transformers.ipynb): nothing was chosen on them.
-# 5. **Ten seeds** (public sets: five), and an interval for every measured number.
+# 5. **Ten seeds**, and an interval for every measured number.
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(6.2, 2.5))
@@ -548,7 +548,7 @@ if study:
                   "long, and some are no better.")
 
 # %% [markdown]
-# Time alone buys nothing: the patch Transformer costs about as much as the CNN, and guesses, or nearly so.
+# Time alone buys nothing: the patch Transformer costs about as much as the CNN and is hardly better than guessing.
 #
 # ## Against the best
 #
