@@ -962,7 +962,7 @@ if study:
 # %% tags=["plumbing"]
 if study:
     turned, synthetic = stored("stacks", "reversed"), stored("synthetic")
-    say_table(["", "worth a try when", "evidence in this course (AUC)"], [
+    say_table(["", "worth a try when", "what this course has measured (AUC)"], [
         ["hand-made features", "you know what to look for, or images are few; as a rival, always", "300 images: " + "; ".join(f"{TITLE[m]} {brief(means['simbrain', m, 300])}" for m in ("outsider", "classical"))],
         ["CNN", "the finding is local: the default", f"1,000 images: {brief(means['simbrain', 'cnn', 1000])}"],
         ["residual CNN", "networks get deep, images large", "minus CNN: " + "; ".join(f"{SETS[name]} {gap.value:+.3f}" for name, gap in claimed["bigger networks are better"].items())],
