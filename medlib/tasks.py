@@ -443,8 +443,7 @@ class Detection:
         Boxes are in pixels of the images as the network saw them; ``overlap`` is with the lesion
         that they overlap most.
         """
-        spacing, unit = pixel_sizes(split)
-        rows = []
+        (spacing, unit), rows = pixel_sizes(split), []
         for row, (boxes, scores) in enumerate(self.boxes(predictions)):
             overlap = detection.box_overlap(split.boxes[row], boxes).max(axis=0, initial=0)
             listed = self._rows(boxes, scores, [spacing[row]] * 2, unit)

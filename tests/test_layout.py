@@ -18,7 +18,7 @@ ORDER = {
 # Where the house stands; at most 5,000 and 2,000 at the end. It goes up only with what new
 # lessons bring: 09 to 12 three families of networks, the measuring of generated images, and studies
 # of other kinds than classifying; 17 masks and 18 boxes (learnt, measured, written).
-MOST_CODE_LINES = {"medlib": 5209, "coursekit": 1390}
+MOST_CODE_LINES = {"medlib": 5208, "coursekit": 1390}
 
 
 def _modules(repository, package):
