@@ -470,7 +470,7 @@ class Detection:
 
     def _rows(self, boxes: np.ndarray, scores: np.ndarray, spacing, unit: str) -> list[dict]:
         sizes = (boxes[:, 2:] - boxes[:, :2]) * spacing
-        numbers = np.hstack([boxes[:, [1, 0, 3, 2]], scores[:, None], sizes]).tolist()
+        numbers = np.hstack([boxes[:, [1, 0, 3, 2]], scores[:, None], sizes]).round(3).tolist()
         names = (*BOX_COLUMNS, "score", "height", "width")
         return [dict(zip(names, each, strict=True)) | {"unit": unit} for each in numbers]
 

@@ -20,8 +20,8 @@ from medlib.evaluation import statistics
 
 HIT_RULE = """\
 A box hits a lesion if the intersection of the two is at least 0.3 of their union. A lesion counts
-once; more boxes on it are no false alarms. Above each sensitivity, the rate of false alarms is kept
-by the least score of a box that counts."""
+once; more boxes on it are no false alarms. Above, n counts lesions; FROC is the mean of the three
+sensitivities."""
 LEAST_OVERLAP = 0.3
 FALSE_POSITIVES = (1 / 16, 1 / 4, 1.0)  # an image
 
