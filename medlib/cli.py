@@ -85,7 +85,7 @@ Classes = Annotated[
     str | None, typer.Option(help="Keep only images of these labels, as benign,malignant.")
 ]
 
-NETWORKS = f"{', '.join(models.NAMES)}; to segment {', '.join(models.SEGMENTING)}"
+NETWORKS = f"{', '.join(models.NAMES)}; to segment unet; to detect detector"
 
 
 @app.command()
@@ -95,13 +95,13 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="A set's name (see medlib data list), a CSV with the columns image and label, and"
-            " if known mask, subject and split, or a folder with one sub-folder a label.",
+            " if known mask, subject, split and boxes, or a folder with one sub-folder a label.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
     folds: Annotated[int, typer.Option(min=1, help="Of a cross-validation; 1: none.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Networks to average, of split data.")] = 1,
-    task: Annotated[str, typer.Option(help="classify, or segment: learns masks.")] = "classify",
+    task: Annotated[str, typer.Option(help="classify, segment or detect.")] = "classify",
     model: Annotated[str | None, typer.Option(help=f"Network: {NETWORKS}.")] = None,
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
@@ -142,6 +142,11 @@ def train(
     With --task segment a network learns masks: the column mask, or
     NAME_mask.png beside NAME.png. Images without one are left out,
     unless their label says that there is nothing to see (normal ...).
+
+    With --task detect it learns boxes: those around the lesions of the
+    masks, or the columns x_min, y_min, x_max and y_max, in pixels of
+    the file from its upper left corner, one row a lesion. An image
+    whose row has no box is one in which nobody found a lesion.
 
     Stopped at any moment, the same command continues it, and it
     ends with the same weights.
@@ -203,7 +208,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
     ],
-    out: Annotated[Path, typer.Option(help="CSV to write: a class, or sizes, of each image.")],
+    out: Annotated[Path, typer.Option(help="CSV to write: a class, sizes or boxes of each image.")],
 ) -> None:
     """Predict images with the average of the run's networks.
 
@@ -213,6 +218,11 @@ def predict(
     in the middle. The table then has the area and the longest
     diameter, of the slice where they are largest, in mm and its
     square, or in pixels where the file has no spacing.
+
+    Of a network that detects, the table has a row for each box, in
+    pixels of the file (of a volume: of its axial slices), with a
+    score from 0 to 1, and a row without a box for an image in which
+    it finds none.
 
     An image that cannot be used is named on stderr and the others
     still get predictions; the exit code is then 1.
@@ -226,7 +236,7 @@ def predict(
         predictions.to_csv(partial, index=False)
     for error in errors:
         print(f"medlib: {error}", file=sys.stderr)
-    print(f"{len(predictions)} predictions in {out}")
+    print(f"{len(images) - len(errors)} predictions in {out}")
     if errors:
         print(f"medlib: {len(errors)} of {len(images)} images failed", file=sys.stderr)
         raise typer.Exit(1)

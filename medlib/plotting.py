@@ -223,6 +223,25 @@ def outline(ax: Axes, mask: np.ndarray, *, colour: str = ORANGE) -> None:
         ax.axis(limits)
 
 
+def boxes(ax: Axes, corners: np.ndarray, *, colour: str = ORANGE, opacity=1.0) -> None:
+    """Draw boxes over an image.
+
+    Parameters
+    ----------
+    ax : Axes
+        With the image drawn in pixel coordinates.
+    corners : ndarray, shape (k, 4)
+        First row and column, last row + 1 and column + 1.
+    colour : str
+    opacity : float, or one for each box
+        From 0 to 1.
+    """
+    for box, alpha in zip(corners, np.resize(opacity, len(corners)), strict=True):
+        top, left, bottom, right = box - 0.5  # the middle of a pixel is a whole number
+        across, down = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        ax.plot(across, down, color=colour, linewidth=1.5, alpha=alpha)
+
+
 def roc_curve(ax: Axes, labels: np.ndarray, scores: np.ndarray, *, label: str) -> None:
     """Draw a receiver operating characteristic, with the diagonal of a coin toss below it.
 

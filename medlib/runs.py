@@ -36,7 +36,7 @@ class Run:
 
     folder: Path
     config: runfiles.Config
-    task: tasks.Classification | tasks.Segmentation
+    task: tasks.Classification | tasks.Segmentation | tasks.Detection
     networks: list[Any]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -264,7 +264,9 @@ def predict(
     -------
     predictions : DataFrame
         Column ``image``, and the task's: ``label`` and one ``probability_<class>`` for each class,
-        or ``mask``, ``area``, ``diameter`` (the longest) and ``unit`` ("mm", areas in its square).
+        or ``mask``, ``area``, ``diameter`` (the longest) and ``unit`` ("mm", areas in its square),
+        or a row for each box: ``slice``, corners in pixels of the file, ``score``, ``height``,
+        ``width`` and ``unit``; one without a box for an image in which none was found.
     errors : list of MedlibError
         One for each file that could not be used.
     """
@@ -284,7 +286,7 @@ def predict(
         for path, pixels in loaded:
             own, found = np.split(found, [len(pixels)])
             out = masks and masks / os.path.relpath(path, root)
-            rows.append({"image": str(path)} | run.task.answer(path, own, out))
+            rows += [{"image": str(path)} | row for row in run.task.answer(path, own, out)]
     return pd.DataFrame(rows, columns=["image", *run.task.answer_names]), errors
 
 
@@ -379,7 +381,7 @@ def _finish(out: Path, images: Images, members: list[Member], *, task, config) -
     listed = _list_images(images, members, config)
     answers = listed.loc[rows, ["image", "subject", "label"]].reset_index(drop=True)
     answers = answers.rename(columns={"label": "true_label"})
-    answers = answers.assign(**task.columns(measured, predictions))
+    answers = answers.join(pd.DataFrame(task.columns(measured, predictions)))
     runfiles.write_table(out / runfiles.PREDICTIONS, answers)
     runfiles.write_table(out / runfiles.SPLITS, listed)
     history = pd.read_csv(out / runfiles.HISTORY)
@@ -472,7 +474,9 @@ def _rows(metrics: pd.DataFrame) -> list[dict]:
 
 
 def _fingerprint(split: Split, task) -> str:
-    """Hash what the network sees: images and labels or masks, whatever the files are called."""
+    """Hash what the network sees: images, labels, masks or boxes, whatever files are called."""
     digest = hashlib.blake2b("".join(image_hashes(split.images)).encode(), digest_size=16)
-    digest.update(b"".join(getattr(split, name).tobytes() for name in task.learns))
+    for learnt in (getattr(split, name) for name in task.learns):
+        is_one = learnt.dtype != object  # array; boxes are one an image
+        digest.update(learnt.tobytes() if is_one else str([b.tolist() for b in learnt]).encode())
     return digest.hexdigest()

@@ -17,8 +17,8 @@ ORDER = {
 }
 # Where the house stands; at most 5,000 and 2,000 at the end. It goes up only with what new
 # lessons bring: 09 to 12 three families of networks, the measuring of generated images, and studies
-# of other kinds than classifying; 17 masks (learnt, measured, written).
-MOST_CODE_LINES = {"medlib": 4570, "coursekit": 1390}
+# of other kinds than classifying; 17 masks and 18 boxes (learnt, measured, written).
+MOST_CODE_LINES = {"medlib": 4890, "coursekit": 1480}
 
 
 def _modules(repository, package):

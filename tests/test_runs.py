@@ -60,8 +60,9 @@ def build_tiny(name, image_shape, task, *, seed):
     import keras
 
     inputs = keras.Input(image_shape)
-    halved = keras.layers.Conv2D(2, 3, strides=2, padding="same", activation="relu")
-    first = keras.layers.Flatten() if task.name == "classify" else halved
+    strides = {"classify": 1, "segment": 2, "detect": 4}[task.name]
+    smaller = keras.layers.Conv2D(2, 3, strides=strides, padding="same", activation="relu")
+    first = keras.layers.Flatten() if task.name == "classify" else smaller
     x = keras.layers.Dropout(0.1, seed=seed)(first(inputs))
     return keras.Model(inputs, task.head(x, seed=seed))
 
@@ -94,6 +95,13 @@ def finished(images, tmp_path_factory, tiny_network):
 def finished_masks(images, tmp_path_factory, tiny_network):
     out = tmp_path_factory.mktemp("runs") / "masks"
     trained(images.with_name("masks.csv"), out, task="segment")
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished_boxes(images, tmp_path_factory, tiny_network):
+    out = tmp_path_factory.mktemp("runs") / "boxes"
+    trained(images.with_name("masks.csv"), out, task="detect")
     return out
 
 
@@ -249,13 +257,14 @@ N_WRITES = 1 + FOLDS * (EPOCHS + 2) + 4
     [
         *(("classify", write, False) for write in range(N_WRITES)),
         ("classify", N_WRITES - 1, True),
-        *(("segment", write, False) for write in (2, 8, N_WRITES - 1)),
+        *((task, n, False) for task in ("segment", "detect") for n in (2, 8, N_WRITES - 1)),
     ],
 )
 def test_killed_at_any_write_it_ends_as_if_it_had_not_been(
     task, write, after, request, images, tmp_path, monkeypatch
 ):
-    finished = request.getfixturevalue("finished" if task == "classify" else "finished_masks")
+    names = {"classify": "finished", "segment": "finished_masks", "detect": "finished_boxes"}
+    finished = request.getfixturevalue(names[task])
     images = images if task == "classify" else images.with_name("masks.csv")
     count = 0
 

@@ -250,7 +250,7 @@ def test_masks_that_cannot_be_learnt_are_one_line(name, message, tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "outline"], "task: expected one of classify, segment, found 'outline'"),
+        (["--task", "outline"], "task: expected one of classify, segment, detect, found 'outline'"),
         (["--task", "segment", "--model", "cnn"], "model: expected one of unet, found 'cnn'"),
         (["--model", "unet"], "model: expected one of cnn, resnet"),
         (["--task", "segment", "--image-size", "20"], "multiples of 8, found 20 x 20"),
@@ -282,8 +282,8 @@ def test_what_a_reader_must_know_of_masks_is_noted(tmp_path):
     texts = [str(note.message) for note in notes if str(note.message).startswith("own: ")]
     assert texts == [
         "own: 1 of 12 images have no mask and are left out",
-        "own: there are structures 1 to 2 in the masks: they count as one",
         "own: not every image has a pixel spacing: sizes are in pixels of the files",
+        "own: there are structures 1 to 2 in the masks: they count as one",
     ]
     assert len(pd.read_csv(tmp_path / "run" / "splits.csv")) == 11
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlib.datasets.listing import choose_classes, is_absence, read_listing
+from medlib.datasets.listing import BOX_COLUMNS, choose_classes, is_absence, read_listing
 from medlib.datasets.reading import ImageFile, read_image, read_mask
 from medlib.datasets.structure import Images, MedicalDataset, Split, image_hashes, of_several, some
 from medlib.errors import DataError, MedlibError
@@ -22,8 +22,10 @@ from medlib.preprocessing import (
     join_groups,
 )
 from medlib.preprocessing.duplicates import Fingerprint
+from medlib.preprocessing.geometry import fit_boxes
 from medlib.progress import progress
 
+NOT_TOLD = ("path", "mask_paths", "split", "boxes")  # in the table of the images
 # Weights of red, green and blue in the brightness of a pixel: Recommendation ITU-R BT.601-7, 2.5.1.
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -81,9 +83,10 @@ def read_folder(
     Parameters
     ----------
     source : str or Path
-        A CSV with the columns ``image,label`` and optionally ``mask,subject,split``, paths
-        relative to it. Or a folder with one sub-folder for each class, in which ``NAME_mask.png``
-        is the mask of ``NAME.png``; see :func:`medlib.datasets.listing.read_listing`.
+        A CSV with the columns ``image,label`` and optionally ``mask,subject,split`` and
+        ``x_min,y_min,x_max,y_max`` of boxes, paths relative to it. Or a folder with one sub-folder
+        for each class, in which ``NAME_mask.png`` is the mask of ``NAME.png``; see
+        :func:`medlib.datasets.listing.read_listing`.
     image_size : int
         Height and width, pixels.
     depth : int, optional
@@ -187,6 +190,7 @@ class _Loaded:
 
     pixels: np.ndarray
     masks: list[np.ndarray]
+    boxes: np.ndarray | None
     fingerprint: Fingerprint
     facts: dict
 
@@ -206,9 +210,9 @@ def _load_all(
         found = f"{len(missing)} missing: {some(missing)}"
         raise DataError(str(source), expected="every file it names", found=found)
     jobs = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")
-    rows = zip(listing["path"], listing["mask_paths"], strict=True)
+    rows = zip(listing["path"], listing["mask_paths"], listing["boxes"], strict=True)
     how = {"image_size": image_size, "depth": depth, "window": window}
-    results = jobs(delayed(_load_or_error)(path, masks, **how) for path, masks in rows)
+    results = jobs(delayed(_load_or_error)(*row, **how) for row in rows)
     results = list(progress(results, len(listing), "reading images"))
     errors = [result for result in results if isinstance(result, MedlibError)]
     if len(errors) == 1:
@@ -219,14 +223,14 @@ def _load_all(
     return results
 
 
-def _load_or_error(path, mask_paths, **how) -> _Loaded | MedlibError:
+def _load_or_error(*row, **how) -> _Loaded | MedlibError:
     try:
-        return _load(path, mask_paths, **how)
+        return _load(*row, **how)
     except MedlibError as error:
         return error
 
 
-def _load(path: Path, mask_paths: tuple[Path, ...], *, image_size, depth, window) -> _Loaded:
+def _load(path: Path, mask_paths, boxes, *, image_size, depth, window) -> _Loaded:
     file = read_image(path, window=window)
     image, index = _choose_frames(file, depth)
     scaled = image.scaled()
@@ -242,6 +246,15 @@ def _load(path: Path, mask_paths: tuple[Path, ...], *, image_size, depth, window
     spacing = _spacing(image)
     masks = [_square(mask, image_size, depth, spacing_mm=spacing) for mask in masks]
     height, width = scaled.shape[-3:-1]
+    if boxes is not None:
+        if file.n_frames > 1:
+            found = f"{file.n_frames} frames or slices"
+            raise DataError(str(path), expected="one image, or masks", found=found)
+        if (outside := ((boxes < 0) | (boxes > (height, width) * 2)).any(axis=1)).any():
+            found = ",".join(f"{number:g}" for number in boxes[outside][0][[1, 0, 3, 2]])
+            expected = f"{','.join(BOX_COLUMNS)} within 0,0,{width},{height}"
+            raise DataError(str(path), expected=expected, found=found)
+        boxes = fit_boxes(boxes, (height, width), image_size, spacing_mm=spacing)
     pixel = np.nan
     if image.spacing_mm is not None:
         pixel = max(height * spacing[0], width * spacing[1]) / image_size
@@ -254,7 +267,7 @@ def _load(path: Path, mask_paths: tuple[Path, ...], *, image_size, depth, window
         "column_spacing_mm": pixel,
     }
     pixels = _square(scaled, image_size, depth, spacing_mm=spacing)
-    return _Loaded(pixels, masks, fingerprint(_middle(scaled, depth)), facts)
+    return _Loaded(pixels, masks, boxes, fingerprint(_middle(scaled, depth)), facts)
 
 
 def _choose_frames(file: ImageFile, depth: int | None) -> tuple[ImageFile, int | np.ndarray]:
@@ -354,11 +367,11 @@ def _assemble(
 def _masks_and_boxes(
     loaded: list[_Loaded], labels: pd.Series, depth: int | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """All masks, and the boxes around their lesions; none if there is no mask at all.
+    """All masks, and the boxes given or around their lesions; none if there is no mask at all.
 
     Lesions in files of their own stay separate, also where they touch.
     """
-    if not any(each.masks for each in loaded):
+    if all(not each.masks and each.boxes is None for each in loaded):
         return None, None
     shape = loaded[0].pixels.shape[:-1]
     masks = np.full((len(loaded), *shape), -1, dtype=np.int8)
@@ -368,12 +381,13 @@ def _masks_and_boxes(
         if known:
             masks[row] = np.max(known, axis=0)
             boxes[row] = np.concatenate([boxes_from_mask(_middle(mask, depth)) for mask in known])
-    return masks, boxes
+        boxes[row] = boxes[row] if each.boxes is None else each.boxes
+    return masks if any(each.masks for each in loaded) else None, boxes
 
 
 def _tidy(listing: pd.DataFrame) -> pd.DataFrame:
     """The columns a user knows, with numbers where a column holds only numbers."""
-    table = listing.drop(columns=["path", "mask_paths", "split"], errors="ignore").copy()
+    table = listing.drop(columns=[*NOT_TOLD, *BOX_COLUMNS], errors="ignore").copy()
     for column in table.columns.difference(["image", "label", "mask", "subject"]):
         try:
             table[column] = pd.to_numeric(table[column])

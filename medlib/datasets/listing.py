@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medlib.datasets.reading import SUFFIXES
@@ -14,6 +15,7 @@ from medlib.preprocessing.splitting import SPLIT_NAMES
 
 # First words of the names of classes in which nothing was found.
 ABSENCES = ("normal", "healthy", "negative", "no", "non", "none", "absent", "control", "0")
+BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _KNOWN_COLUMNS = ("image", "label", "mask", "subject", "split")
 
 
@@ -23,8 +25,10 @@ def read_listing(source: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     source : str or Path
-        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split`` (beside
-        ``mask``, ``label`` may be missing), whose paths are relative to the file; or a folder with
+        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split`` and
+        ``x_min,y_min,x_max,y_max`` (beside masks or boxes, ``label`` may be missing), whose paths
+        are relative to the file; an image has a row for each box, and one without a box where
+        somebody has looked and found no lesion; or a folder with
         one sub-folder for each class, in which images lie at any depth, and ``NAME_mask.png`` is
         the mask of ``NAME.png`` (with ``NAME_mask_1.png`` and so on, where there are several).
 
@@ -32,8 +36,9 @@ def read_listing(source: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         One row an image: ``image`` and ``label``; ``mask``, ``subject`` and ``split`` where given;
-        any other column of the CSV; ``path``, the file, and ``mask_paths``, a tuple of the files
-        that together are its mask (empty: no mask).
+        any other column of the CSV; ``path``, the file; ``mask_paths``, a tuple of the files that
+        together are its mask (empty: no mask); and ``boxes``, an array of shape (k, 4) (first row
+        and column, last row + 1 and column + 1 in pixels of the file), or None without columns.
 
     Raises
     ------
@@ -41,7 +46,8 @@ def read_listing(source: str | Path) -> pd.DataFrame:
         If a row is not what it should be, or a class has no image.
     """
     source = Path(source)
-    return _read_folder(source) if source.is_dir() else _read_csv(source)
+    listing = _read_folder(source) if source.is_dir() else _read_csv(source)
+    return listing if "boxes" in listing else listing.assign(boxes=None)
 
 
 def choose_classes(
@@ -224,8 +230,27 @@ def _read_csv(path: Path) -> pd.DataFrame:
     masks = table["mask"] if "mask" in table else [""] * len(table)
     mask_paths = [(_locate(path.parent, name),) if name else () for name in masks]
     table["mask_paths"] = pd.Series(mask_paths, dtype=object)
+    if any(column in table for column in BOX_COLUMNS):
+        table = _join_boxes(path, table)
     _expect_once(path, table)
     return table
+
+
+def _join_boxes(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Turn one row a box into one row an image."""
+    written = table.reindex(columns=BOX_COLUMNS, fill_value="missing")
+    left, top, right, bottom = written.apply(pd.to_numeric, errors="coerce").to_numpy().T
+    is_box = (written != "").any(axis=1).to_numpy()
+    wrong = is_box & ~((left < right) & (top < bottom))
+    if wrong.any():
+        found = [f"{','.join(written.loc[row])} ({_line(row)})" for row in table.index[wrong]]
+        expected = f"{','.join(BOX_COLUMNS)} in pixels, each minimum below its maximum, or nothing"
+        raise DataError(str(path), expected=expected, found=some(found))
+    corners = np.stack([top, left, bottom, right], axis=1)
+    rows_of = table.groupby("path").indices
+    table = table.drop_duplicates([*table.columns.intersection(_KNOWN_COLUMNS), "path"])
+    boxes = [corners[rows][is_box[rows]] for rows in map(rows_of.get, table["path"])]
+    return table.assign(boxes=pd.Series(boxes, index=table.index, dtype=object))
 
 
 def _parse_csv(path: Path) -> pd.DataFrame:
@@ -240,7 +265,7 @@ def _parse_csv(path: Path) -> pd.DataFrame:
         raise DataError(str(path), expected=expected, found=reason) from None
     header = ",".join(table.columns)
     table.columns = [str(column).strip().lower() for column in table.columns]
-    if "label" not in table and "mask" in table:
+    if "label" not in table and ("mask" in table or set(BOX_COLUMNS) <= set(table)):
         table["label"] = "unlabelled"
     if not {"image", "label"} <= set(table):
         raise DataError(str(path), expected="columns image,label", found=f"{header[:200]!r}")
@@ -255,7 +280,8 @@ def _expect_once(path: Path, table: pd.DataFrame) -> None:
     if len(twice):
         rows = twice.groupby("path").groups
         found = some(f"{file.name} in {' and '.join(map(_line, rows[file]))}" for file in rows)
-        raise DataError(str(path), expected="each image in one row", found=found)
+        expected = "each image in one row, or rows that differ in nothing but a box"
+        raise DataError(str(path), expected=expected, found=found)
 
 
 def _line(row: int) -> str:

@@ -18,6 +18,7 @@ def build_unet(
     width: int = 16,
     levels: int = 3,
     skips: bool = True,
+    last: int = 0,
 ):
     """Halve the image level by level, then double it again, with what was seen on the way down.
 
@@ -36,6 +37,8 @@ def build_unet(
     levels : int
     skips : bool
         Whether the way up gets what was seen on the way down; without, it is an autoencoder.
+    last : int
+        Level at which the way up ends, in ``2 ** -(last + 1)`` of the resolution.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def build_unet(
         if level < levels - 1:
             seen.append(x)
             x = keras.layers.MaxPooling2D()(x)
-    for level in reversed(range(levels - 1)):
+    for level in reversed(range(last, levels - 1)):
         x = keras.layers.UpSampling2D()(x)
         x = keras.layers.Concatenate()([x, seen[level]]) if skips else x
         x = _convolve(x, width * 2**level, seeds)
