@@ -344,7 +344,7 @@ collapsed = play(rates=(5e-3, 5e-4), penalty=0)
 
 # %% tags=["plumbing"]
 plotting.show_animation(frames_of(collapsed, [20, 0, 1, 2, *range(4, 21, 2)]), milliseconds=450, alt="The generated points stay together in one heap, which wanders from frame to frame, at step 200 nearly out "
-                        "of the picture, at step 400 spread over three places. Where it lies the background turns orange, elsewhere violet.")
+                        "of the picture, at step 400 spread over three places. Where it has been, the background turns orange.")
 
 # %% [markdown]
 # **Mode collapse**: whatever the noise, nearly all points go to the one spot that the discriminator likes best at the moment.
@@ -422,10 +422,10 @@ def draw_boxes(ax, boxes, y, colour):
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(5.6, 4.9))
-draw_boxes(ax, [(0, 1.3, 0.9, "64 noise\n+ class"), (1.8, 1.2, 0.8, "7 x 7\n48 maps"), (3.5, 1.3, 1.1, "14 x 14\n24 maps"),
+draw_boxes(ax, [(0, 1.3, 0.9, "64 noise\n+ class"), (1.75, 1.3, 0.8, "7 x 7\n48 maps"), (3.5, 1.3, 1.1, "14 x 14\n24 maps"),
                 (5.3, 1.4, 1.4, "28 x 28\n12 maps"), (7.2, 1.4, 1.4, "image\n28 x 28")], 3.6, plotting.ORANGE)
-draw_boxes(ax, [(0, 1.4, 1.4, "image $x$\n28 x 28"), (1.9, 1.3, 1.1, "14 x 14\n16 maps"), (3.7, 1.2, 0.8, "7 x 7\n32 maps"),
-                (5.4, 1.2, 0.7, "4 x 4\n64 maps"), (7.2, 1.4, 0.9, "score\n$s(x, c)$")], 1, plotting.SKY)
+draw_boxes(ax, [(0, 1.4, 1.4, "image $x$\n28 x 28"), (1.9, 1.3, 1.1, "14 x 14\n16 maps"), (3.65, 1.3, 0.8, "7 x 7\n32 maps"),
+                (5.4, 1.35, 0.7, "4 x 4\n64 maps"), (7.2, 1.4, 0.9, "score\n$s(x, c)$")], 1, plotting.SKY)
 draw_boxes(ax, [(7.2, 1.4, 0.5, "class $c$")], -0.3, plotting.SKY)
 ax.annotate("", (7.9, 0.55), (7.9, -0.05), arrowprops={"arrowstyle": "->", "shrinkA": 1, "shrinkB": 1})
 ax.text(0, 4.5, "generator: a dense layer, then twice double\nthe size and convolve, and convolve once more", fontsize=12)
@@ -739,8 +739,8 @@ ledger.say("A training slice is nearest to {share:.0%} of the GAN's slices; {oth
 held = ledger.bands().get("11/nearer_to_training")
 if held:
     ledger.say(
-        "The GAN's share of {nearer_to_training:.0%} seems to lean towards the patients it has seen; but the 99 % band over seeds is {low:.0%} to {high:.0%}.",
-        low=held.low, high=held.high,
+        "So the GAN seems to lean towards the patients it has seen; but the 99 % band over seeds, {low:.0%} to {high:.0%}, {holds} the 82 %.",
+        low=held.low, high=held.high, holds="still holds" if ratios["GAN"][2] in held else "does not hold",
     )
 few = np.argsort(ratios["GAN"][0])[:8]
 flat = train.images.reshape(len(train), -1)
@@ -821,7 +821,7 @@ if study:
 # Circles: single trainings; bars: their means; brackets: 95 % intervals, over seeds and patients together. An interval that
 # holds the dotted line does not show a difference; it does not show that there is none.
 #
-# Changing the real slices at random wins, by far with 200 slices: on average it is worth as much as four times the slices, and needs no second network. The
+# Changing the real slices at random wins, by far with 200 slices: there it is worth about as much as four times the slices, and needs no second network. The
 # Gaussian's slices do harm. The GAN's show no gain, neither with 200 nor with 800 slices; a small gain and a small loss would both fit
 # the intervals.
 #
