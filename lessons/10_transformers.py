@@ -260,7 +260,7 @@ for d in (4, 16, 64, 256):
     print(f"{d:4d}  {scores.std():9.1f}  {raw:4.2f}  {divided:7.2f}")
 
 # %% [markdown]
-# Raw, not divided, long vectors give one random key nearly all the weight, for no reason. Worse, softmax then hardly moves: when
+# Raw, that is not divided, the scores of long vectors give one random key nearly all the weight, for no reason. Worse, softmax then hardly moves: when
 # a score changes, its own weight changes at the rate $a_j (1 - a_j)$, which is nearly zero for weights near 0 or 1. Training
 # would get almost no gradient, as with the flat ends of a sigmoid ([lesson 07](07_learning.ipynb)). Divided, the largest weight stays near 0.1
 # for all $d$.
