@@ -91,7 +91,7 @@ plotting.show(fig, alt="A FLAIR slice with an outlined tumour; the same slice cu
 # - lay attention over images, and tamper with it to see what such a map is worth;
 # - read from a study whether a small Transformer keeps up with a CNN.
 #
-# **Reading:** about 50 min · **running:** about 30 s · **builds on:** [06](06_convolution.ipynb) (convolution),
+# **Reading:** about 50 min · **running:** about 35 s · **builds on:** [06](06_convolution.ipynb) (convolution),
 # [07](07_learning.ipynb) (softmax, gradient), [08](08_first_cnn.ipynb) (a network, trained and tested)
 #
 # The images are `simbrain`'s simulated slices ([lesson 02](02_mr_simulation.ipynb)) in three contrasts, T1, T2 and
