@@ -706,14 +706,13 @@ def auc_with(tamper):
 blind_auc, another_auc = auc_with(all_blind), auc_with(of_another)
 
 # %% tags=["plumbing"]
-ledger.record("10/blind_auc", blind_auc, parameters, limits=(0, 1), chance=0.5)
 ledger.say(
-    "AUC on these slices: {before:.2f} as it is, **{blind_auc:.2f}** with all heads blind, **{another:.2f}** with the maps of another patient.",
-    before=before, another=another_auc,
+    "AUC on these slices: {before:.2f} as it is, **{blind:.2f}** with all heads blind, **{another:.2f}** with the maps of another patient.",
+    before=before, blind=blind_auc, another=another_auc,
 )
 
 # %% [markdown]
-# So the maps matter together, and by the band of `10/blind_auc` not in this training alone. (Part of the loss is the shock: the network was never trained to live without them. What attention is *worth*,
+# So the maps matter together, at least in this training. (Part of the loss is the shock: the network was never trained to live without them. What attention is *worth*,
 # only a network trained without it would tell.)
 #
 # **Exercise 10.3: shuffle.** A third way to tamper: every row keeps its weights, but gives them to the wrong tokens. Write a function that takes `A`,
