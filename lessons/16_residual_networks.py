@@ -59,56 +59,683 @@ everyone, test, class_names = degradation.splits(20336)
 rows = choose_images(everyone.subjects, everyone.labels, n_images, np.random.default_rng(seed))
 train, task = everyone.take(rows), tasks.Classification(class_names)
 RED, BLUE, GREEN = plotting.VERMILION, plotting.BLUE, plotting.GREEN
+relu = keras.ops.relu
 
 # %% [markdown]
-# We try it: slices of `simbrain` ([lesson 02](02_mr_simulation.ipynb)), tumour or not. To be quick, each slice is reduced to 32 x 32 pixels, and there are
-# only 320 of them, from 80 virtual patients. `train` holds these; `test` holds slices of 50 new patients, for later.
+# We try it on slices of `simbrain` ([lesson 02](02_mr_simulation.ipynb)), with a tumour or without. To be quick, each slice is reduced to 32 x 32 pixels,
+# and the training slices are only 320, of 80 virtual patients.
+
+# %% tags=["plumbing"]
+shown = np.concatenate([np.flatnonzero(train.labels == label)[::30][:5] for label in (0, 1)])
+fig = plotting.image_grid(train.images[shown][..., 2], window=(0.2, 0.75), columns=5)
+plotting.show(fig, alt="Ten small FLAIR slices, five without a tumour above, five with one below; two or three of the tumours are bright spots of a few pixels.")
+
+# %% [markdown]
+# Above without, below with a tumour (FLAIR). `train` holds the training slices, `test` those of 50 new patients, for later.
 #
-# Our building block has two convolutions, each after a ReLU. Channels and size stay the same, so any number of blocks fit
-# one after the other.
+# **You will**
+#
+# - watch depth make a network worse, and find out why by following the signal and the gradient;
+# - derive what a shortcut, `x + f(x)`, does to the gradient, and count its paths;
+# - write residual blocks, and take some out of a trained network;
+# - judge by a study over seeds and learning rates what shortcuts are worth;
+# - judge by another one what a training on other images gives to fifty labelled patients.
+#
+# **Reading:** about 45 min · **running:** about 30 s · **builds on:** [06](06_convolution.ipynb) (convolution), [07](07_learning.ipynb) (gradient,
+# learning rate), [08](08_first_cnn.ipynb) (a CNN, batch normalisation), [12](12_comparing_architectures.ipynb) (studies)
+#
+# ## Deeper, and worse
+#
+# Our building block has two convolutions, each after a ReLU. Size and channels stay the same, so any number of blocks fit one after the other.
 
 
 # %%
 class Plain(keras.Layer):
     """ReLU, convolution, ReLU, convolution."""
 
-    def __init__(self, last="he_normal"):
+    def __init__(self, start="he_normal"):
         super().__init__()
-        kind = {"filters": 16, "kernel_size": 3, "padding": "same"}
-        self.first = layers.Conv2D(kernel_initializer="he_normal", **kind)
-        self.second = layers.Conv2D(kernel_initializer=last, **kind)
+        self.first = layers.Conv2D(16, 3, padding="same", kernel_initializer="he_normal")
+        self.second = layers.Conv2D(16, 3, padding="same", kernel_initializer=start)
 
     def call(self, x):
-        return self.second(keras.ops.relu(self.first(keras.ops.relu(x))))
+        return self.second(relu(self.first(relu(x))))
 
 
 # %% [markdown]
-# In front of the blocks stands one convolution with a stride of 4 (the **stem**), behind them the largest value of each channel and one unit: the
-# probability of a tumour. With 3 blocks that makes 8 layers with weights, with 9 blocks 20.
+# (`he_normal` draws random weights at a scale that suits ReLU, as in [lesson 08](08_first_cnn.ipynb).) In front of the blocks stands one convolution with
+# a stride of 4, the **stem**. It makes maps of 8 x 8 places. Behind the blocks stands the **head**: the largest value of each channel, and one unit that
+# gives the probability of a tumour. One block makes 4 layers with weights, three make 8, nine make 20.
 
 
 # %%
 def build(block, n_blocks):
     """Stem, blocks in a row, head."""
-    parts = [keras.Input(train.images.shape[1:])]
-    parts += [layers.Conv2D(16, 7, strides=4, padding="same", kernel_initializer="he_normal")]
-    parts += [block() for _ in range(n_blocks)]
-    parts += [layers.ReLU(), layers.GlobalMaxPooling2D(), layers.Dense(1, activation="sigmoid")]
-    return keras.Sequential(parts)
+    stem = layers.Conv2D(16, 7, strides=4, padding="same", kernel_initializer="he_normal")
+    head = [layers.ReLU(), layers.GlobalMaxPooling2D(), layers.Dense(1, activation="sigmoid")]
+    scale = layers.Rescaling(**degradation.SCALE)  # grey values to mean 0 and SD 1
+    blocks = [block() for _ in range(n_blocks)]
+    return keras.Sequential([keras.Input((32, 32, 3)), scale, stem, *blocks, *head])
 
 
 # %%
-def learn(block, n_blocks, rate=0.05):
-    """Train; return the network, and the loss after each pass over the training slices."""
+def learn(block, n_blocks, rate=0.01):
+    """Train; return the network, and the loss in each pass over the training slices."""
     training.set_seed(seed)
     network, losses = build(block, n_blocks), []
-    follow = {"seed": seed, "on_epoch": lambda epoch, logs: losses.append(logs["loss"])}
-    degradation.fit(network, train, task, rate=rate, steps=steps, **follow)
+    note = {"seed": seed, "on_epoch": lambda epoch, logs: losses.append(logs["loss"])}
+    degradation.fit(network, train, task, rate=rate, steps=steps, **note)
     return network, losses
 
 
 # %% [markdown]
-# `degradation.fit` is the plain gradient descent of [lesson 07](07_learning.ipynb), with momentum and a learning rate that rises, then falls. It stands in
-# the module behind this lesson's study.
+# `degradation.fit` is gradient descent ([lesson 07](07_learning.ipynb)) with momentum and a learning rate that rises, then falls; `degradation` is the module
+# behind this lesson's study.
 
 # %%
+four, twenty = learn(Plain, 1), learn(Plain, 9)
+
+# %% tags=["plumbing"]
+def training_film(runs):
+    """Frames: the training loss, pass after pass."""
+    fig, ax = plt.subplots(figsize=(5.4, 3.2))
+    ax.axhline(np.log(2), color=plotting.GREY, ls=":", lw=1)
+    n = len(runs[0][1])
+    ax.text(n, np.log(2) + 0.012, "always saying 1/2", fontsize=10, color=plotting.GREY, ha="right")
+    ax.set(xlim=(0, n + 0.5), ylim=(0, 0.85), xlabel="pass over the training slices", ylabel="training loss")
+    lines = [ax.plot([], [], color=colour, label=name)[0] for name, _, colour in runs]
+    ax.legend(loc="lower left")
+    for end in [n, *range(1, n + 1)]:
+        for line, (_, losses, *_) in zip(lines, runs, strict=True):
+            line.set_data(np.arange(1, end + 1), losses[:end])
+        yield fig
+
+
+# %% tags=["plumbing"]
+runs = [("4 layers", four[1], BLUE), ("20 layers", twenty[1], RED)]
+plotting.show_animation(training_film(runs), alt="Training loss of plain networks of 4 and of 20 layers, pass after pass. That of 4 layers falls further.")
+
+# %% tags=["plumbing"]
+def loss_of(network):
+    return degradation.loss_on(network, train, task)
+
+
+loss_four, loss_twenty = loss_of(four[0]), loss_of(twenty[0])
+ledger.say("Training loss at the end: 4 layers **{four:.2f}**, 20 layers **{twenty:.2f}**.", four=loss_four, twenty=loss_twenty)
+
+# %% [markdown]
+# Worse, on the very images that it learns from. So this is no overfitting: an overfitted network would have a *low* training loss. And 20
+# layers could do all that 4 can: let the other blocks pass on what they get. Such weights exist; gradient descent does not find
+# them. This is **degradation** ([He and others 2016a](https://doi.org/10.1109/CVPR.2016.90)).
+#
+# ## One plus
+#
+# If passing on is so hard to learn, let us give it away for nothing. Each block adds to its input:
+#
+# $$y = x + f(x)$$
+#
+# where $f$ is what the plain block does. A block that has nothing to say needs $f = 0$, which is easy. This is a **residual block**: $f$ learns
+# what is left to do, the residual. The way past it is the **shortcut**.
+
+
+# %%
+class Residual(Plain):
+    """The same layers, with a shortcut past them."""
+
+    def __init__(self):
+        super().__init__(start="zeros")
+
+    def call(self, x):
+        return x + super().call(x)
+
+
+# %% [markdown]
+# We also let the last convolution of each block begin at zero, so at first a block changes nothing at all. The number of weights stays as it was.
+#
+# > **Predict** Same layers, same number of weights, same images, same steps. How far does the loss of 20 layers fall now?
+
+# %%
+residual = learn(Residual, 9)
+
+# %% tags=["plumbing"]
+plotting.show_animation(training_film([*runs, ("20 layers, residual", residual[1], GREEN)]), alt="The same curves, and that of 20 layers with shortcuts, which falls lowest.")
+
+# %% tags=["plumbing"]
+loss_residual = loss_of(residual[0])
+ledger.record("16/residual_loss", loss_residual, parameters, limits=(0, 0.6931), chance=0.6931)
+ledger.record("16/gain", loss_twenty - loss_residual, parameters, limits=(-1, 1), chance=0)
+ledger.say("Training loss: 20 layers {twenty:.2f}, with shortcuts **{residual:.2f}**. (A line that begins with `16/` gives the 99 % band of ten seeds.)", twenty=loss_twenty, residual=loss_residual)
+
+# %% [markdown]
+# ## Is it the learning rate?
+#
+# One training proves little, and the plain network may only want another learning rate. So a study: plain and residual, 4 to 44 layers, several rates,
+# with batch normalisation ("BN", [lesson 08](08_first_cnn.ipynb)) and without, several seeds. In all, `steps` and slices are as many as here.
+#
+# > **Predict** At 8 layers, which is better? And what will batch normalisation do to 20 plain layers?
+
+# %% tags=["plumbing"]
+study = stored("degradation")
+if study:
+    table = study.records.copy()
+    table[["kind", "layers", "rate"]] = table["model"].str.split(expand=True)
+    table = table.astype({"layers": int, "rate": float})
+    mean = table.groupby(["kind", "layers", "rate"])["loss"].mean()
+    best = mean.groupby(["kind", "layers"]).idxmin()
+    at_best = {key[:2]: table[(table["kind"] == key[0]) & (table["layers"] == key[1]) & (table["rate"] == key[2])].sort_values("seed")["loss"].to_numpy() for key in best}
+KINDS = {"plain": ("plain", RED, "o-"), "residual": ("residual", GREEN, "o-"), "plain+bn": ("plain, with BN", RED, "s:"), "residual+bn": ("residual, with BN", GREEN, "s:")}
+
+# %% tags=["plumbing"]
+if study:
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.7), sharey=True)
+    for kind, (name, colour, style) in KINDS.items():
+        depths = sorted(n for k, n in at_best if k == kind)
+        shift = -0.25 if kind.startswith("plain") else 0.25
+        places = [(4, 8, 20, 44).index(n) + shift * 0.4 for n in depths]
+        for x, n in zip(places, depths, strict=True):
+            left.plot([x] * len(at_best[kind, n]), at_best[kind, n], style[0], ms=5, color=colour, alpha=0.45, mfc="none" if "bn" in kind else None)
+        left.plot(places, [at_best[kind, n].mean() for n in depths], style[1:] if len(depths) > 1 else "", marker=style[0], color=colour, ms=8, label=name)
+    left.set_xticks(range(4), ["4", "8", "20", "44"])
+    left.set(xlabel="layers with weights", ylabel="training loss", ylim=(0, 0.75), title="each at its best learning rate")
+    for kind in ("plain", "residual"):
+        for n, style in ((20, "o-"), (44, "D--")):
+            curve = mean[kind, n]
+            right.plot(curve.index, curve, style, color=KINDS[kind][1], label=f"{kind}, {n} layers")
+    right.set(xscale="log", xlabel="learning rate", title="at all rates (no BN)")
+    right.set_xticks([0.003, 0.01, 0.05], ["0.003", "0.01", "0.05"])
+    right.minorticks_off()
+    for ax in (left, right):
+        ax.axhline(np.log(2), color=plotting.GREY, ls=":", lw=1)
+    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=10)
+    plotting.show(fig, save="16_degradation", alt="Training loss against the number of layers. Without shortcuts it rises with depth, with shortcuts it falls. Right: against the "
+                  "learning rate; the residual networks are below the plain ones.")
+
+# %% tags=["plumbing"]
+if study:
+    deep = {n: np.array([at_best["plain", n], at_best["residual", n]]) for n in (4, 8, 20, 44)}
+    worse = {n: int((pair[0] > pair[1]).sum()) for n, pair in deep.items()}
+    n_seeds = deep[44].shape[1]
+    ledger.say(
+        "Means of {n} seeds, plain against residual: " + "; ".join(f"{n} layers {pair[0].mean():.2f} and {pair[1].mean():.2f}" for n, pair in deep.items()) + ". "
+        "The plain network is the worse one in {w4} of {n} seeds at 4 layers, {w8} at 8, {w20} at 20, and **{w44} of {n} at 44**.",
+        n=n_seeds, w4=worse[4], w8=worse[8], w20=worse[20], w44=worse[44])
+    ledger.say("20 layers with batch normalisation: plain {plain:.2f}, residual **{residual:.2f}**; plain is worse in {w} of {n} seeds.", plain=at_best["plain+bn", 20].mean(),
+               residual=at_best["residual+bn", 20].mean(), n=n_seeds, w=int((at_best["plain+bn", 20] > at_best["residual+bn", 20]).sum()))
+
+# %% [markdown]
+# Left, each dot is one training; lines join means. Each kind stands at the rate that is best for *it* at that depth, in the mean over seeds, and plain
+# networks of 20 and 44 layers got one rate more to choose from. So it is not the rate. Shortcuts are a cure for depth: where there is little depth, there is little to mend.
+#
+# ## Follow the signal
+#
+# Why can deep plain networks not learn? We build two of 44 layers, untrained, send slices through, and look at what leaves the stem and each block.
+
+
+# %%
+def follow(network, images):
+    """What leaves the stem, and each block."""
+    *front, relu, pool, dense = network.layers
+    x, found = images, []
+    for part in front:
+        x = part(x)
+        found.append(x)
+    return found[1:]  # the first only shifts grey values
+
+
+# %% [markdown]
+# What can a head tell apart? Only what *differs* between slices. So we measure the standard deviation over the slices, as root mean square over all places and channels.
+
+
+# %%
+def spread(x):
+    """How much what leaves a block differs between images."""
+    return float(np.sqrt(np.var(x, axis=0).mean()))
+
+
+# %% [markdown]
+# > **Predict** `he_normal` was made to keep the size of the numbers through a ReLU and a convolution. After 21 plain blocks with such random weights, how different are 64 slices still?
+
+# %%
+training.set_seed(seed)
+images, targets = train.images[::5], task.targets(train)[::5]
+deep = {"plain": build(Plain, 21), "residual": build(Residual, 21)}
+signals = {name: follow(network, images) for name, network in deep.items()}
+
+# %% tags=["plumbing"]
+def signal_film():
+    """Frames: slices as dots in the plane in which they differ most, block after block."""
+    colours, unit = np.where(train.labels[::5], RED, BLUE), spread(signals["plain"][0])
+    fig, axes = plt.subplots(1, 2, figsize=(6.2, 3.5))
+    middles = np.reshape(signals["residual"][0], (len(images), -1))
+    for number in range(len(signals["plain"])):
+        for ax, (name, found) in zip(axes, signals.items(), strict=True):
+            rows = np.reshape(found[number], (len(images), -1))
+            u, sizes, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+            u = u * np.sign(np.sum(u * (middles - middles.mean(axis=0))[:, :1], axis=0))
+            ax.clear()
+            ax.scatter(*(u * sizes)[:, :2].T / unit / 32, s=16, c=colours, alpha=0.7)
+            ax.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[-2, 0, 2], yticks=[-2, 0, 2], aspect="equal")
+            ax.set_title(f"{name}: spread {spread(found[number]) / unit:.2f}")
+        fig.suptitle(f"after {number} blocks" if number else "after the stem: all differences", fontsize=12)
+        yield fig
+
+
+# %% tags=["plumbing"]
+plotting.show_animation(
+    signal_film(), milliseconds=250,
+    alt="64 slices as dots, block after block, in an untrained plain network and a residual one of 44 layers. In the plain network the dots run "
+        "together into one point; in the residual one they stay where they were.")
+
+# %% tags=["plumbing"]
+def cosine(x):
+    rows = np.reshape(x, (len(x), -1))
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows @ rows.T)[~np.eye(len(x), dtype=bool)].mean()
+
+
+left = spread(signals["plain"][-1]) / spread(signals["plain"][0])
+ledger.record("16/spread_left", np.log10(left), parameters, chance=0)
+ledger.say("Each dot is a slice (red: with a tumour), in the plane in which the slices differ most. Of their differences **{percent:.1f} %** are left after 21 plain blocks. "
+           "The numbers have become smaller, and the slices more alike: the mean cosine between two slices rises from {before:.2f} to {after:.2f}.", percent=100 * left,
+           before=cosine(signals["plain"][0]), after=cosine(signals["plain"][-1]))
+
+# %% [markdown]
+# So before the training begins, the head gets nearly the same numbers, whatever the slice. (`he_normal` reckons with the mean square in the middle of large maps; at the
+# border of maps of 8 x 8 there are zeros, and the part that all slices share grows at the expense of the rest.) Shortcuts with $f = 0$ lose nothing, for nothing is changed.
+#
+# ## Follow the gradient
+#
+# Learning goes the other way ([lesson 07](07_learning.ipynb)): from the loss back to the first block. How large is the gradient when it arrives?
+
+# %%
+import tensorflow as tf
+
+
+def watch(network):
+    """Let TensorFlow write down what happens between the stem and the loss."""
+    with tf.GradientTape(persistent=True) as tape:
+        found = follow(network, images)
+        x = found[-1]
+        for part in network.layers[-3:]:
+            x = part(x)
+        loss = task.loss(label_smoothing=0)(targets, x)
+    return tape, found, loss
+
+
+# %%
+def gradient_sizes(network):
+    """Of the gradient with respect to what leaves the stem, and each block."""
+    tape, found, loss = watch(network)
+    return [float(tf.norm(each)) for each in tape.gradient(loss, found)]
+
+
+# %% [markdown]
+# Beside the two we now look at both kinds with **batch normalisation**. The order of a block is then BN, ReLU, convolution, twice.
+
+
+# %%
+class NormalisedPlain(Plain):
+    """BN, ReLU, convolution, BN, ReLU, convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.norms = [layers.BatchNormalization() for _ in range(2)]
+
+    def call(self, x):
+        x = self.first(relu(self.norms[0](x, training=True)))
+        return self.second(relu(self.norms[1](x, training=True)))
+
+
+class NormalisedResidual(NormalisedPlain):
+    def call(self, x):
+        return x + super().call(x)
+
+
+# %%
+deep |= {"plain, with BN": build(NormalisedPlain, 21), "residual, with BN": build(NormalisedResidual, 21)}
+sizes = {name: gradient_sizes(network) for name, network in deep.items()}
+spreads = {name: [spread(x) for x in follow(network, images)] for name, network in deep.items()}
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.6))
+for (name, there), back in zip(spreads.items(), sizes.values(), strict=True):
+    colour, style = (RED if name.startswith("plain") else GREEN), (":" if "BN" in name else "-")
+    axes[0].plot(np.array(there) / there[0], style, color=colour, label=name)
+    axes[1].plot(np.array(back) / back[-1], style, color=colour)
+axes[0].set(yscale="log", xlabel="block", ylabel="differences between slices\n(1: after the stem)", title="forward: left to right")
+axes[1].set(yscale="log", xlabel="block", ylabel="gradient\n(1: after the last block)", title="backward: right to left")
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+plotting.show(fig, alt="Left: differences between slices, block after block. Plain: they fall to about a hundredth. The others keep them. Right: the gradient. Plain: it shrinks on its way back. Plain with "
+                       "batch normalisation: it grows a thousandfold. Residual: it stays, with batch normalisation it grows about tenfold.")
+
+# %% tags=["plumbing"]
+growth = {name: back[0] / back[-1] for name, back in sizes.items()}
+ledger.record("16/bn_growth", np.log10(growth["plain, with BN"]), parameters, chance=0)
+ledger.say("From the last block back to the stem the gradient is multiplied by {plain:.2f} in the plain network, by **{bn:,.0f}** with batch normalisation, by {residual:.2f} in the residual one, and by {both:.0f} in the "
+           "residual one with batch normalisation.", plain=growth["plain"], bn=growth["plain, with BN"], residual=growth["residual"], both=growth["residual, with BN"])
+
+# %% [markdown]
+# Batch normalisation heals the way forward: it takes the shared part away and stretches the rest. The price is paid on the way back, in each block anew ([Yang and others 2019](https://arxiv.org/abs/1902.08129)): first
+# layers get gradients a thousand times larger than last ones, and no learning rate suits both. Shortcuts keep both ways open.
+#
+# ## Why a plus does that
+#
+# Let block $l$ give $x_l = x_{l-1} + f_l(x_{l-1})$. Its matrix of derivatives is the identity $I$ plus that of $f_l$, called $J_l$ (a Jacobian). By the chain rule they are multiplied:
+#
+# $$\frac{\partial x_n}{\partial x_0} = (I + J_n) \cdots (I + J_2)(I + J_1), \qquad \text{plain:}\quad J_n \cdots J_2\, J_1$$
+#
+# A plain network has one product of $n$ matrices: if each shrinks a little, the product vanishes; if each stretches a little, it explodes. Multiply out the residual one, for two blocks:
+#
+# $$(I + J_2)(I + J_1) = I + J_1 + J_2 + J_2 J_1$$
+#
+# Each term is a **path**: through $f_l$ or past it, at each block. With $n$ blocks there are $2^n$ paths, and one of them, $I$, goes past all. Whatever the others do,
+# it carries the gradient to the first layer as it is ([He and others 2016b](https://arxiv.org/abs/1603.05027); [Veit and others 2016](https://arxiv.org/abs/1605.06431)).
+#
+# > **Predict** Nine blocks: how many paths are there, and how many go through exactly four of them?
+#
+# <details><summary>Answer</summary>
+#
+# $2^9 = 512$ paths. Four of nine blocks can be chosen in $\binom{9}{4} = 126$ ways; four and five are the commonest lengths.
+#
+# </details>
+#
+# **Exercise 16.1: paths by length.** `jacobians` is a list of square matrices, first block first. Return an array of shape (n + 1, d, d): entry $k$ is the sum of all
+# paths that go through exactly $k$ blocks. ([Solution](solutions/16_residual_networks.ipynb))
+#
+# > **Hint** Start with `[I, 0, 0, ...]`. What does one more block do to the paths of length $k$? Some go past it; those of length $k - 1$ may go through it, which
+# > multiplies them by its matrix from the left.
+
+
+# %% tags=["exercise"]
+def by_length(jacobians):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def by_length(jacobians):
+    d = len(jacobians[0])
+    paths = np.array([np.eye(d)] + [np.zeros((d, d))] * len(jacobians))
+    for jacobian in jacobians:
+        paths[1:] = paths[1:] + jacobian @ paths[:-1]
+    return paths
+
+
+# %%
+check.exercise("16.1", by_length)
+
+# %% [markdown]
+# For our *trained* residual network the same sum can be done without large matrices: take the gradient at the last block, and carry it back through each $J_l$, sorted by length.
+
+
+# %%
+def sizes_by_length(network):
+    """Size of the gradient that reaches the stem, by the number of blocks passed through."""
+    tape, found, loss = watch(network)
+    paths = [tape.gradient(loss, found[-1])]
+    for before, after in zip(found[-2::-1], found[:0:-1], strict=True):
+        through = [tape.gradient(after, before, each) - each for each in paths]  # J alone
+        paths = [a + b for a, b in zip([*paths, 0], [0, *through], strict=True)]
+    return np.array([float(tf.norm(each)) for each in paths])
+
+
+# %% tags=["plumbing"]
+from math import comb
+
+by_size = sizes_by_length(residual[0])
+fig, ax = plt.subplots(figsize=(5.6, 3.1))
+ax.bar(np.arange(10) - 0.2, by_size / by_size.sum(), 0.4, color=GREEN, label="gradient they carry")
+ax.bar(np.arange(10) + 0.2, [comb(9, k) / 2**9 for k in range(10)], 0.4, color=plotting.GREY, alpha=0.5, label="number of paths")
+ax.set(xlabel="blocks that a path goes through", ylabel="share", xticks=range(10))
+ax.legend()
+plotting.show(fig, alt="By the number of blocks that paths go through: their number, most for four and five, and the gradient they carry in the trained network, which is shifted to short paths.")
+
+# %% tags=["plumbing"]
+mean_length, of_all = (by_size * np.arange(10)).sum() / by_size.sum(), 4.5
+ledger.say("The mean length of all 512 paths is 4.5 blocks; weighed by the gradient that they carry it is {mean:.1f}.", mean=mean_length)
+
+# %% [markdown]
+# ## Take a block away
+#
+# If a residual network is a sum of many paths, it should survive the loss of some. Take one block out of a *trained* network, change nothing else, and measure again. (In the plain
+# one the maps have the same shape everywhere, so the rest still fits together.) As the plain rival we need one that has learnt: 8 layers, three blocks.
+
+# %%
+eight = learn(Plain, 3)
+
+
+def without(network, number):
+    """The same network, the block with this number left out."""
+    return keras.Sequential([keras.Input((32, 32, 3)), *(p for k, p in enumerate(network.layers) if k != number + 1)])
+
+
+# %% [markdown]
+# > **Predict** By how much will each of the two suffer?
+
+# %%
+lesioned = {
+    "plain, 8 layers": [loss_of(eight[0]), *(loss_of(without(eight[0], k)) for k in range(1, 4))],
+    "residual, 20 layers": [loss_residual, *(loss_of(without(residual[0], k)) for k in range(1, 10))],
+}
+
+# %% tags=["plumbing"]
+fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2), width_ratios=(4, 10), sharey=True)
+for ax, (name, losses), colour in zip(axes, lesioned.items(), (RED, GREEN), strict=True):
+    ax.bar(range(len(losses)), losses, color=[plotting.GREY, *[colour] * (len(losses) - 1)])
+    ax.axhline(np.log(2), color=plotting.GREY, ls=":", lw=1)
+    ax.set(title=name, xlabel="block left out")
+    ax.set_xticks(range(len(losses)), ["none", *range(1, len(losses))])
+axes[0].set(ylabel="training loss", yscale="log")
+plotting.show(fig, alt="Training loss after one block has been left out. Plain network: far above guessing for each block. Residual network: little changes for most blocks.")
+
+# %% tags=["plumbing"]
+plain_loss, residual_lost = np.median(lesioned["plain, 8 layers"][1:]), np.median(lesioned["residual, 20 layers"][1:])
+ledger.record("16/loss_without_a_block", residual_lost, parameters, limits=(0, 10), chance=None)
+ledger.say("Median over the blocks: plain {before_p:.2f} before, **{plain:.2f}** after; residual {before:.2f} before, **{after:.2f}** after.", before_p=lesioned["plain, 8 layers"][0], plain=plain_loss,
+           before=loss_residual, after=residual_lost)
+
+# %% [markdown]
+# In the plain network each block speaks a language of its own, and its neighbour is the only one who understands it. In the residual one all blocks write into the same $x$.
+#
+# ## Blocks in the wild
+#
+# What you have written is a **pre-activation** block: nothing but the sum lies on the way from block to block ([He and others 2016b](https://arxiv.org/abs/1603.05027)). The first residual networks, and
+# `medlib`'s, are **post-activation**: $\mathrm{ReLU}(x + f(x))$, with batch normalisation after each convolution. Their shortcut passes a ReLU in every block, which is no harm with
+# a few blocks, and some with hundreds.
+#
+# | | $y$ | at the start |
+# |---|---|---|
+# | plain | $f(x)$ | random |
+# | post-activation (ResNet-50, `medlib`) | $\mathrm{ReLU}(x + f(x))$ | random; BN keeps the scale |
+# | pre-activation | $x + f(x)$ | the same |
+# | ours ([Fixup](https://arxiv.org/abs/1901.09321) is alike) | $x + f(x)$ | the last convolution of $f$ is 0 |
+# | [ReZero](https://arxiv.org/abs/2003.04887), [SkipInit](https://arxiv.org/abs/2002.10444) | $x + a f(x)$ | a learnt number $a$, at first 0 |
+#
+# And where the size changes? Then $x$ and $f(x)$ have different shapes, and the shortcut gets a convolution of 1 x 1, with the same stride. That is the only place where it is not $x$
+# itself.
+
+# %% tags=["nbval-check-output"]
+library = models.build("resnet", (64, 64, 3), task, seed=0)
+sums = [layer for layer in library.layers if isinstance(layer, layers.Add)]
+for layer in sums:
+    shortcut, f = (each.shape[1:] for each in layer.input)
+    print(f"{layer.name}: x {shortcut} + f(x) {f}")
+
+# %% [markdown]
+# Three blocks stand in `medlib train --model resnet`: the maps get smaller, the channels more.
+#
+# **Exercise 16.2: half the size.** Write a pre-activation block without batch normalisation that halves the maps and gives `width` channels: stride 2 in the first convolution of $f$ *and* in the
+# shortcut. $f$ begins at zero. `x` is a Keras tensor, such as `keras.Input((8, 8, 16))`. ([Solution](solutions/16_residual_networks.ipynb))
+#
+# > **Hint** `layers.Conv2D(width, 1, strides=2)(x)` is the shortcut. `layers.Add()([a, b])` adds.
+
+
+# %% tags=["exercise"]
+def halving_block(x, width):
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def halving_block(x, width):
+    f = layers.Conv2D(width, 3, strides=2, padding="same")(layers.ReLU()(x))
+    f = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros")(layers.ReLU()(f))
+    return layers.Add()([layers.Conv2D(width, 1, strides=2)(x), f])
+
+
+# %%
+check.exercise("16.2", halving_block)
+
+# %% [markdown]
+# **Exercise 16.3: half a shortcut.** Must it be all of $x$? Write a block that gives $x / 2 + f(x)$, let `learn` train nine of them, and return the loss in the last pass. What do the
+# shortcuts of nine blocks make of the gradient? ([Solution](solutions/16_residual_networks.ipynb))
+#
+# > **Hint** A subclass of `Residual` with its own `call`; `Plain.call(self, x)` is $f(x)$. `learn` returns the network and its losses.
+
+
+# %% tags=["exercise"]
+def halved_shortcut():
+    return ...  # your code here
+
+
+# %% tags=["solution"]
+def halved_shortcut():
+    class Half(Residual):
+        def call(self, x):
+            return x / 2 + Plain.call(self, x)
+
+    _, losses = learn(Half, 9)
+    return losses[-1]
+
+
+# %%
+check.exercise("16.3", halved_shortcut)
+
+# %% [markdown]
+# <details><summary>What comes out</summary>
+#
+# $(1/2)^9$ is about 0.002: the first blocks get hardly any gradient, and the head hardly any signal. The plus is not enough; what it carries must arrive whole.
+#
+# </details>
+#
+# ## Somebody else's layers
+#
+# Deep networks want many images, and a hospital has fifty labelled patients. **Transfer**: train on something else first, keep the weights, replace the last layer where the question
+# is another one, go on with the few (**fine-tuning**). What should that something else be? In a second study a residual network of 20 layers, with batch normalisation, learns from 50 patients of `simbrain`'s site D. Before, it
+# has learnt on patients of the other three sites:
+#
+# - nothing (**from scratch**);
+# - to tell upper from lower slices: a label that every file holds;
+# - to tell slices into which a piece of another slice was pasted ([Li and others 2021](https://arxiv.org/abs/2104.04015)): no label at all, an artificial finding;
+# - to find tumours, labelled there.
+#
+# Every fine-tuning has the same 200 steps; the training before has 600. Tested are new patients of site D.
+#
+# > **Predict** Bring the four in order. And will the last one need the fifty patients at all?
+
+# %% tags=["plumbing"]
+transfer = stored("transfer")
+BEFORE = {"scratch": "from scratch", "position": "upper or lower", "pasted": "pasted pieces", "sites": "tumours, other sites", "sites as it is": "tumours, other sites,\nnot fine-tuned"}
+
+
+def auc(labels, scores):
+    return statistics.area_under_curve(labels == 1, scores)
+
+
+if transfer:
+    who = {"subjects": transfer.subjects}
+    scores = {model: transfer.scores[model, 200] for model in BEFORE}
+    means = {m: statistics.seeds_and_patients_interval(auc, transfer.labels, s, logit=True, **who) for m, s in scores.items()}
+    gains = {m: studies.compare(transfer, m, "scratch", at=200) for m in BEFORE if m != "scratch"}
+
+# %% tags=["plumbing"]
+if transfer:
+    fig, ax = plt.subplots(figsize=(6, 3.4))
+    for y, (model, name) in enumerate(BEFORE.items()):
+        colour = plotting.GREY if model == "scratch" else plotting.PURPLE if "as it is" in model else GREEN
+        ax.plot([auc(transfer.labels, s) for s in scores[model]], [y] * len(scores[model]), "o", ms=5, fillstyle="none", color=colour, alpha=0.6)
+        ax.plot([means[model].low, means[model].high], [y + 0.2] * 2, color=colour, lw=4, alpha=0.5)
+        ax.plot(means[model].value, y + 0.2, "D", color=colour, ms=7)
+    ax.axvline(0.5, color=plotting.GREY, ls=":", lw=1)
+    ax.set_yticks(range(len(BEFORE)), list(BEFORE.values()), fontsize=11)
+    ax.set(ylim=(len(BEFORE) - 0.5, -0.5), xlabel="AUC on new patients of site D")
+    ax.grid(axis="y", visible=False)
+    plotting.show(fig, save="16_transfer", alt="AUC on new patients of site D by what the network had learnt before: each training a circle, means with 95 % intervals.")
+
+# %% tags=["plumbing"]
+if transfer:
+    rows = [f"| {BEFORE[m].replace(chr(10), ' ')} | {means[m]} | {gains[m] if m in gains else ''} |" for m in BEFORE]
+    ledger.say("{table}", table="\n".join(["| learnt before | AUC | minus from scratch |", "|---|---|---|", *rows]))
+    ledger.say("{seeds} trainings each, {n} slices of {patients} new patients; 95 % intervals over trainings and patients. A difference whose interval holds zero decides nothing.",
+               seeds=len(scores["scratch"]), n=len(transfer.labels), patients=len(np.unique(transfer.subjects)))
+
+# %% [markdown]
+# Sites, patients and tumours of `simbrain` come from one simulation: other hospitals are more alike here than in the world. And fifty patients of its tumours are a hard beginning; with
+# thousands nobody would need help.
+#
+# ### A million photographs
+#
+# The commonest start is a residual network trained on [ImageNet](https://www.image-net.org), photographs of animals and things. [Keras has its weights](https://keras.io/api/applications/), about 100 MB to
+# download. This lesson must run without a network. Where you have one, set `download = True`: the ResNet-50 is then used as it is, a logistic regression learns from its 2,048 features of our 320 slices, and you
+# get an AUC for the 50 new patients of `test`. For medical images such a start often helps less than expected ([Raghu and others 2019](https://arxiv.org/abs/1902.07208)).
+
+# %%
+download = False
+
+
+def photographs(images, weights="imagenet"):
+    """2,048 features of each slice, of a ResNet-50 trained on photographs."""
+    body = keras.applications.ResNet50V2(include_top=False, weights=weights, input_shape=(96, 96, 3), pooling="avg")
+    large = keras.ops.image.resize(2 * images - 1, (96, 96))
+    return body.predict(large, verbose=0)
+
+
+# %% tags=["plumbing"]
+import threading
+
+from medlib.models import classical
+
+
+def try_photographs(found, weights="imagenet"):
+    try:
+        found.append([photographs(split.images, weights) for split in (train, test)])
+    except Exception as error:
+        found.append(error)
+
+
+found = []
+if download:
+    helper = threading.Thread(target=try_photographs, args=(found,), daemon=True)
+    helper.start()
+    helper.join(timeout=300)  # seconds
+if found and isinstance(found[0], list):
+    old, new = found[0]
+    scores_of_photographs = classical.build_classifier().fit(old, train.labels).decision_function(new)
+    ledger.say("AUC on {n} new slices: {auc}.", n=len(test), auc=statistics.auc_interval(test.labels, scores_of_photographs, subjects=test.subjects))
+else:
+    why = "No download was asked for" if not download else f"The weights did not come ({found[0] if found else 'no answer within five minutes'})"
+    ledger.say("{why}: the ResNet-50 is skipped.", why=why)
+
+# %% [markdown]
+# **In this lesson we**
+#
+# - made a network worse by adding layers, also on its training images, and mended it with one plus;
+# - saw in a study over depths, learning rates and seeds that this is not a matter of the rate;
+# - followed the signal, in which the slices' differences die out, and the gradient, which batch normalisation blows up;
+# - derived $I + J$, sorted $2^n$ paths by length, and took blocks out of trained networks;
+# - judged by a second study what weights from elsewhere give to fifty labelled patients.
+#
+# Training loss says how well a network *can* learn, not how good it is on new patients.
+#
+# **Next** comes lesson 17, U-Net segmentation: shortcuts again, over the whole network, to say *where* a tumour is. Until it is written, look once more at the contestants of
+# [lesson 12](12_comparing_architectures.ipynb): you now know what the residual CNN is.
+#
+# **References**
+#
+# - K. He, X. Zhang, S. Ren, J. Sun: Deep residual learning for image recognition, *CVPR* 2016, [doi:10.1109/CVPR.2016.90](https://doi.org/10.1109/CVPR.2016.90) (2016a).
+# - K. He, X. Zhang, S. Ren, J. Sun: Identity mappings in deep residual networks, *ECCV* 2016, [arXiv:1603.05027](https://arxiv.org/abs/1603.05027) (2016b).
+# - A. Veit, M. Wilber, S. Belongie: Residual networks behave like ensembles of relatively shallow networks, *NeurIPS* 2016, [arXiv:1605.06431](https://arxiv.org/abs/1605.06431).
+# - G. Yang and others: A mean field theory of batch normalization, *ICLR* 2019, [arXiv:1902.08129](https://arxiv.org/abs/1902.08129).
+# - H. Zhang, Y. N. Dauphin, T. Ma: Fixup initialization, *ICLR* 2019, [arXiv:1901.09321](https://arxiv.org/abs/1901.09321).
+# - T. Bachlechner and others: ReZero is all you need, *UAI* 2021, [arXiv:2003.04887](https://arxiv.org/abs/2003.04887).
+# - S. De, S. L. Smith: Batch normalization biases residual blocks towards the identity function in deep networks, *NeurIPS* 2020, [arXiv:2002.10444](https://arxiv.org/abs/2002.10444).
+# - C.-L. Li and others: CutPaste: self-supervised learning for anomaly detection and localization, *CVPR* 2021, [arXiv:2104.04015](https://arxiv.org/abs/2104.04015).
+# - M. Raghu and others: Transfusion: understanding transfer learning for medical imaging, *NeurIPS* 2019, [arXiv:1902.07208](https://arxiv.org/abs/1902.07208).

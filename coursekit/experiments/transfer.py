@@ -65,7 +65,7 @@ def pasted(split, generator: np.random.Generator):
     """
     n, size = split.images.shape[:2]
     images, labels = split.images.copy(), generator.permutation(np.arange(n) % 2)
-    tissue = split.images[..., 0] > split.images[..., 0].min() + 0.3
+    tissue = split.images[..., 0] > 0.1
     grid = np.indices((size, size))
     for row in np.flatnonzero(labels):
         other = generator.integers(n)
@@ -84,7 +84,10 @@ def _pretrained(name: str, test_seed: int, seed: int) -> tuple[list | None, dict
     if name == "scratch":
         return None, {"pretraining_loss": None, "steps": 0}
     known, _, class_names = _splits(test_seed)
-    split, task = known.take(known.table["site"].to_numpy() != HERE), tasks.Classification(class_names)
+    split, task = (
+        known.take(known.table["site"].to_numpy() != HERE),
+        tasks.Classification(class_names),
+    )
     if name == "pasted":
         generator = np.random.default_rng(seed)
         copies = [pasted(split, generator) for _ in range(2)]
