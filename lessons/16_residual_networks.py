@@ -38,14 +38,14 @@ from keras import layers
 
 from coursekit import check, ledger, studies
 from coursekit.experiments import degradation
-from coursekit.experiments.classification import choose_images
-from medlib import models, plotting, tasks
+from medlib import models, plotting
 from medlib.evaluation import statistics
 
 plotting.use_style()
 parameters = {"n_images": n_images, "steps": steps, "seed": seed}
 
 
+# %% tags=["plumbing"]
 def stored(name):
     """A study; None where only the package is installed."""
     try:
@@ -54,12 +54,10 @@ def stored(name):
         return None
 
 
-# %% tags=["plumbing"]
-everyone, test, class_names = degradation.splits(20336)
-rows = choose_images(everyone.subjects, everyone.labels, n_images, np.random.default_rng(seed))
-train, task = everyone.take(rows), tasks.Classification(class_names)
+everyone, test, task = degradation.splits(20336, degradation.TEST_PATIENTS)
+train, _ = degradation.draw(everyone, {"n_train": n_images, "seed": seed})
+del everyone
 RED, BLUE, GREEN = plotting.VERMILION, plotting.BLUE, plotting.GREEN
-relu = keras.ops.relu
 
 # %% [markdown]
 # We try it on slices of `simbrain` ([lesson 02](02_mr_simulation.ipynb)), with a tumour or without. To be quick, each slice is reduced to 32 x 32 pixels,
@@ -90,6 +88,9 @@ plotting.show(fig, alt="Ten small FLAIR slices, five without a tumour above, fiv
 
 
 # %%
+from keras.ops import relu
+
+
 class Plain(keras.Layer):
     """ReLU, convolution, ReLU, convolution."""
 
@@ -119,13 +120,12 @@ def build(block, n_blocks):
 
 
 # %%
-def learn(block, n_blocks, rate=0.01):
+def learn(block, n_blocks, rate=0.03):
     """Train; return the network, and the loss in each pass over the training slices."""
     training.set_seed(seed)
-    network, losses = build(block, n_blocks), []
-    note = {"seed": seed, "on_epoch": lambda epoch, logs: losses.append(logs["loss"])}
-    degradation.fit(network, train, task, rate=rate, steps=steps, **note)
-    return network, losses
+    network = build(block, n_blocks)
+    degradation.fit(network, train, task, rate=rate, steps=steps, seed=seed)
+    return network, network.history.history["loss"]
 
 
 # %% [markdown]
@@ -157,7 +157,8 @@ plotting.show_animation(training_film(runs), alt="Training loss of plain network
 
 # %% tags=["plumbing"]
 def loss_of(network):
-    return degradation.loss_on(network, train, task)
+    """Cross-entropy of all training slices."""
+    return float(task.loss(label_smoothing=0)(task.targets(train), network(train.images)))
 
 
 loss_four, loss_twenty = loss_of(four[0]), loss_of(twenty[0])
@@ -202,7 +203,6 @@ plotting.show_animation(training_film([*runs, ("20 layers, residual", residual[1
 
 # %% tags=["plumbing"]
 loss_residual = loss_of(residual[0])
-ledger.record("16/residual_loss", loss_residual, parameters, limits=(0, 0.6931), chance=0.6931)
 ledger.record("16/gain", loss_twenty - loss_residual, parameters, limits=(-1, 1), chance=0)
 ledger.say("Training loss: 20 layers {twenty:.2f}, with shortcuts **{residual:.2f}**. (A line that begins with `16/` gives the 99 % band of ten seeds.)", twenty=loss_twenty, residual=loss_residual)
 
@@ -226,37 +226,43 @@ if study:
 KINDS = {"plain": ("plain", RED, "o-"), "residual": ("residual", GREEN, "o-"), "plain+bn": ("plain, with BN", RED, "s:"), "residual+bn": ("residual, with BN", GREEN, "s:")}
 
 # %% tags=["plumbing"]
-if study:
-    fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.7), sharey=True)
+def draw_depths(ax):
     for kind, (name, colour, style) in KINDS.items():
         depths = sorted(n for k, n in at_best if k == kind)
-        shift = -0.25 if kind.startswith("plain") else 0.25
-        places = [(4, 8, 20, 44).index(n) + shift * 0.4 for n in depths]
+        places = np.array([(4, 8, 20, 44).index(n) for n in depths]) + (-0.1 if kind.startswith("plain") else 0.1)
         for x, n in zip(places, depths, strict=True):
-            left.plot([x] * len(at_best[kind, n]), at_best[kind, n], style[0], ms=5, color=colour, alpha=0.45, mfc="none" if "bn" in kind else None)
-        left.plot(places, [at_best[kind, n].mean() for n in depths], style[1:] if len(depths) > 1 else "", marker=style[0], color=colour, ms=8, label=name)
-    left.set_xticks(range(4), ["4", "8", "20", "44"])
-    left.set(xlabel="layers with weights", ylabel="training loss", ylim=(0, 0.75), title="each at its best learning rate")
+            ax.plot([x] * len(at_best[kind, n]), at_best[kind, n], style[0], ms=5, color=colour, alpha=0.45, mfc="none")
+        ax.plot(places, [at_best[kind, n].mean() for n in depths], style, color=colour, ms=8, label=name)
+    ax.set_xticks(range(4), ["4", "8", "20", "44"])
+    ax.set(xlabel="layers with weights", ylabel="training loss", ylim=(0, 0.75), title="each at its best rate")
+
+
+def draw_rates(ax):
     for kind in ("plain", "residual"):
         for n, style in ((20, "o-"), (44, "D--")):
-            curve = mean[kind, n]
-            right.plot(curve.index, curve, style, color=KINDS[kind][1], label=f"{kind}, {n} layers")
-    right.set(xscale="log", xlabel="learning rate", title="at all rates (no BN)")
-    right.set_xticks([0.003, 0.01, 0.05], ["0.003", "0.01", "0.05"])
-    right.minorticks_off()
-    for ax in (left, right):
-        ax.axhline(np.log(2), color=plotting.GREY, ls=":", lw=1)
-    fig.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=10)
-    plotting.show(fig, save="16_degradation", alt="Training loss against the number of layers. Without shortcuts it rises with depth, with shortcuts it falls. Right: against the "
-                  "learning rate; the residual networks are below the plain ones.")
+            ax.plot(mean[kind, n], style, color=KINDS[kind][1], label=f"{n} layers")
+    ax.set(xscale="log", xlabel="learning rate", title="20 layers (lines), 44 (dashed)")
+    ax.set_xticks([0.003, 0.01, 0.05], ["0.003", "0.01", "0.05"])
+    ax.minorticks_off()
+
 
 # %% tags=["plumbing"]
 if study:
-    deep = {n: np.array([at_best["plain", n], at_best["residual", n]]) for n in (4, 8, 20, 44)}
-    worse = {n: int((pair[0] > pair[1]).sum()) for n, pair in deep.items()}
-    n_seeds = deep[44].shape[1]
+    fig, axes = plt.subplots(1, 2, figsize=(8, 4), sharey=True)
+    draw_depths(axes[0]), draw_rates(axes[1])
+    for ax in axes:
+        ax.axhline(np.log(2), color=plotting.GREY, ls=":", lw=1)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=10)
+    plotting.show(fig, save="16_degradation", alt="Training loss against the number of layers. Without shortcuts it rises with depth, with shortcuts it does not. Right: against "
+                  "the learning rate; the residual networks are below the plain ones.")
+
+# %% tags=["plumbing"]
+if study:
+    pairs = {n: np.array([at_best["plain", n], at_best["residual", n]]) for n in (4, 8, 20, 44)}
+    worse = {n: int((pair[0] > pair[1]).sum()) for n, pair in pairs.items()}
+    n_seeds = pairs[44].shape[1]
     ledger.say(
-        "Means of {n} seeds, plain against residual: " + "; ".join(f"{n} layers {pair[0].mean():.2f} and {pair[1].mean():.2f}" for n, pair in deep.items()) + ". "
+        "Means of {n} seeds, plain against residual: " + "; ".join(f"{n} layers {pair[0].mean():.2f} and {pair[1].mean():.2f}" for n, pair in pairs.items()) + ". "
         "The plain network is the worse one in {w4} of {n} seeds at 4 layers, {w8} at 8, {w20} at 20, and **{w44} of {n} at 44**.",
         n=n_seeds, w4=worse[4], w8=worse[8], w20=worse[20], w44=worse[44])
     ledger.say("20 layers with batch normalisation: plain {plain:.2f}, residual **{residual:.2f}**; plain is worse in {w} of {n} seeds.", plain=at_best["plain+bn", 20].mean(),
@@ -274,9 +280,8 @@ if study:
 # %%
 def follow(network, images):
     """What leaves the stem, and each block."""
-    *front, relu, pool, dense = network.layers
     x, found = images, []
-    for part in front:
+    for part in network.layers[:-3]:  # all but the head
         x = part(x)
         found.append(x)
     return found[1:]  # the first only shifts grey values
@@ -619,7 +624,7 @@ check.exercise("16.3", halved_shortcut)
 # ## Somebody else's layers
 #
 # Deep networks want many images, and a hospital has fifty labelled patients. **Transfer**: train on something else first, keep the weights, replace the last layer where the question
-# is another one, go on with the few (**fine-tuning**). What should that something else be? In a second study a residual network of 20 layers, with batch normalisation, learns from 50 patients of `simbrain`'s site D. Before, it
+# is another one, go on with the few (**fine-tuning**). What should that something else be? In a second study the residual network of 20 layers learns from 50 patients of `simbrain`'s site D. Before, it
 # has learnt on patients of the other three sites:
 #
 # - nothing (**from scratch**);
@@ -627,7 +632,7 @@ check.exercise("16.3", halved_shortcut)
 # - to tell slices into which a piece of another slice was pasted ([Li and others 2021](https://arxiv.org/abs/2104.04015)): no label at all, an artificial finding;
 # - to find tumours, labelled there.
 #
-# Every fine-tuning has the same 200 steps; the training before has 600. Tested are new patients of site D.
+# Every fine-tuning has the same 200 steps; the training before 400. Tested are new patients of site D.
 #
 # > **Predict** Bring the four in order. And will the last one need the fifty patients at all?
 
@@ -701,6 +706,7 @@ def try_photographs(found, weights="imagenet"):
         found.append(error)
 
 
+# %% tags=["plumbing"]
 found = []
 if download:
     helper = threading.Thread(target=try_photographs, args=(found,), daemon=True)
