@@ -120,7 +120,7 @@ def build(block, n_blocks):
 
 
 # %%
-def learn(block, n_blocks, rate=0.03):
+def learn(block, n_blocks, rate=0.05):
     """Train; return the network, and the loss in each pass over the training slices."""
     training.set_seed(seed)
     network = build(block, n_blocks)
@@ -145,7 +145,7 @@ def training_film(runs):
     ax.set(xlim=(0, n + 0.5), ylim=(0, 0.85), xlabel="pass over the training slices", ylabel="training loss")
     lines = [ax.plot([], [], color=colour, label=name)[0] for name, _, colour in runs]
     ax.legend(loc="lower left")
-    for end in [n, *range(1, n + 1)]:
+    for end in [n, *range(2, n + 1, 2)]:
         for line, (_, losses, *_) in zip(lines, runs, strict=True):
             line.set_data(np.arange(1, end + 1), losses[:end])
         yield fig
@@ -178,6 +178,29 @@ ledger.say("Training loss at the end: 4 layers **{four:.2f}**, 20 layers **{twen
 # where $f$ is what the plain block does. A block that has nothing to say needs $f = 0$, which is easy. This is a **residual block**: $f$ learns
 # what is left to do, the residual. The way past it is the **shortcut**.
 
+# %% tags=["plumbing"]
+def draw_block(ax, y, shortcut):
+    """ReLU, convolution, ReLU, convolution from left to right, and perhaps a way past them."""
+    stations = [(0, "$x$"), (1.3, "ReLU"), (2.6, "conv"), (3.9, "ReLU"), (5.2, "conv"), (6.5, "+" if shortcut else None), (7.8, "$y$")]
+    stations = [(x, name) for x, name in stations if name]
+    for (x, _), (after, _) in zip(stations[:-1], stations[1:], strict=True):
+        ax.annotate("", (after - 0.35, y), (x + 0.3, y), arrowprops={"arrowstyle": "->", "lw": 1.5})
+    for x, name in stations:
+        box = name in ("ReLU", "conv", "+")
+        style = {"boxstyle": "circle" if name == "+" else "round", "fc": GREEN if name == "+" else plotting.SKY, "alpha": 0.5} if box else None
+        ax.text(x, y, name, ha="center", va="center", fontsize=12, bbox=style)
+    if shortcut:
+        way = {"arrowstyle": "->", "lw": 2.5, "color": GREEN, "connectionstyle": "bar,fraction=0.13"}
+        ax.annotate("", (6.5, y + 0.25), (0, y + 0.2), arrowprops=way)
+        ax.text(3.25, y + 0.72, "shortcut", ha="center", color=GREEN, fontsize=11)
+
+
+fig, ax = plt.subplots(figsize=(6.4, 2.3))
+draw_block(ax, 1.2, False), draw_block(ax, 0, True)
+ax.set(xlim=(-0.4, 8.2), ylim=(-0.4, 1.6))
+ax.set_axis_off()
+plotting.show(fig, alt="Above the plain block: x, ReLU, convolution, ReLU, convolution, y. Below the residual block: the same, and a way from x past all of them to a plus sign in front of y.")
+
 
 # %%
 class Residual(Plain):
@@ -199,7 +222,8 @@ class Residual(Plain):
 residual = learn(Residual, 9)
 
 # %% tags=["plumbing"]
-plotting.show_animation(training_film([*runs, ("20 layers, residual", residual[1], GREEN)]), alt="The same curves, and that of 20 layers with shortcuts, which falls lowest.")
+fig = next(training_film([*runs, ("20 layers, residual", residual[1], GREEN)]))
+plotting.show(fig, alt="The same curves, and that of 20 layers with shortcuts, which falls lowest.")
 
 # %% tags=["plumbing"]
 loss_residual = loss_of(residual[0])
@@ -249,7 +273,8 @@ def draw_rates(ax):
 # %% tags=["plumbing"]
 if study:
     fig, axes = plt.subplots(1, 2, figsize=(8, 4), sharey=True)
-    draw_depths(axes[0]), draw_rates(axes[1])
+    draw_depths(axes[0])
+    draw_rates(axes[1])
     for ax in axes:
         ax.axhline(np.log(2), color=plotting.GREY, ls=":", lw=1)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=10)
@@ -319,19 +344,21 @@ signals = {name: follow(network, images) for name, network in deep.items()}
 # %% tags=["plumbing"]
 def signal_film():
     """Frames: slices as dots in the plane in which they differ most, block after block."""
-    colours, unit = np.where(train.labels[::5], RED, BLUE), spread(signals["plain"][0])
+    colours = np.where(train.labels[::5], RED, BLUE)
     fig, axes = plt.subplots(1, 2, figsize=(6.2, 3.5))
-    middles = np.reshape(signals["residual"][0], (len(images), -1))
-    for number in range(len(signals["plain"])):
+    start = {}
+    for number in (0, 1, 2, 3, 4, 6, 8, 10, 12, 15, 18, 21):
         for ax, (name, found) in zip(axes, signals.items(), strict=True):
+            unit = spread(found[0])
             rows = np.reshape(found[number], (len(images), -1))
             u, sizes, _ = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-            u = u * np.sign(np.sum(u * (middles - middles.mean(axis=0))[:, :1], axis=0))
+            u = u * np.sign(np.sum(u * start.setdefault(name, u), axis=0))  # the sign of an axis means nothing
+            points = (u * sizes)[:, :2] / np.sqrt(rows.shape[1]) / unit
             ax.clear()
-            ax.scatter(*(u * sizes)[:, :2].T / unit / 32, s=16, c=colours, alpha=0.7)
-            ax.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[-2, 0, 2], yticks=[-2, 0, 2], aspect="equal")
+            ax.scatter(*points.T, s=16, c=colours, alpha=0.7)
+            ax.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[], yticks=[], aspect="equal")
             ax.set_title(f"{name}: spread {spread(found[number]) / unit:.2f}")
-        fig.suptitle(f"after {number} blocks" if number else "after the stem: all differences", fontsize=12)
+        fig.suptitle(f"after {number} blocks" if number else "after the stem", fontsize=12)
         yield fig
 
 
@@ -407,9 +434,10 @@ class NormalisedResidual(NormalisedPlain):
 
 
 # %%
-deep |= {"plain, with BN": build(NormalisedPlain, 21), "residual, with BN": build(NormalisedResidual, 21)}
+deep["plain, with BN"] = build(NormalisedPlain, 21)
+deep["residual, with BN"] = build(NormalisedResidual, 21)
 sizes = {name: gradient_sizes(network) for name, network in deep.items()}
-spreads = {name: [spread(x) for x in follow(network, images)] for name, network in deep.items()}
+spreads = {name: list(map(spread, follow(network, images))) for name, network in deep.items()}
 
 # %% tags=["plumbing"]
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.6))
@@ -430,8 +458,8 @@ ledger.say("From the last block back to the stem the gradient is multiplied by {
            "residual one with batch normalisation.", plain=growth["plain"], bn=growth["plain, with BN"], residual=growth["residual"], both=growth["residual, with BN"])
 
 # %% [markdown]
-# Batch normalisation heals the way forward: it takes the shared part away and stretches the rest. The price is paid on the way back, in each block anew ([Yang and others 2019](https://arxiv.org/abs/1902.08129)): first
-# layers get gradients a thousand times larger than last ones, and no learning rate suits both. Shortcuts keep both ways open.
+# Batch normalisation heals the way forward: it takes the shared part away and stretches the rest. The price is paid on the way back, in each block anew ([Yang and others 2019](https://arxiv.org/abs/1902.08129)): at the
+# beginning, first layers get gradients a thousand times larger than last ones, and no one learning rate suits both. Shortcuts keep both ways open.
 #
 # ## Why a plus does that
 #
@@ -505,7 +533,8 @@ ax.legend()
 plotting.show(fig, alt="By the number of blocks that paths go through: their number, most for four and five, and the gradient they carry in the trained network, which is shifted to short paths.")
 
 # %% tags=["plumbing"]
-mean_length, of_all = (by_size * np.arange(10)).sum() / by_size.sum(), 4.5
+mean_length = (by_size * np.arange(10)).sum() / by_size.sum()
+ledger.record("16/path_length", mean_length, parameters, limits=(0, 9), chance=4.5)
 ledger.say("The mean length of all 512 paths is 4.5 blocks; weighed by the gradient that they carry it is {mean:.1f}.", mean=mean_length)
 
 # %% [markdown]
@@ -520,33 +549,40 @@ eight = learn(Plain, 3)
 
 def without(network, number):
     """The same network, the block with this number left out."""
-    return keras.Sequential([keras.Input((32, 32, 3)), *(p for k, p in enumerate(network.layers) if k != number + 1)])
+    parts = list(network.layers)
+    del parts[number + 1]  # in front of the first block stand the scaling and the stem
+    return keras.Sequential([keras.Input((32, 32, 3)), *parts])
 
 
 # %% [markdown]
 # > **Predict** By how much will each of the two suffer?
 
 # %%
-lesioned = {
-    "plain, 8 layers": [loss_of(eight[0]), *(loss_of(without(eight[0], k)) for k in range(1, 4))],
-    "residual, 20 layers": [loss_residual, *(loss_of(without(residual[0], k)) for k in range(1, 10))],
+left_out = {
+    "plain, 8 layers": [loss_of(without(eight[0], k)) for k in range(1, 4)],
+    "residual, 20 layers": [loss_of(without(residual[0], k)) for k in range(1, 10)],
 }
 
 # %% tags=["plumbing"]
+whole = dict(zip(left_out, (loss_of(eight[0]), loss_residual), strict=True))
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2), width_ratios=(4, 10), sharey=True)
-for ax, (name, losses), colour in zip(axes, lesioned.items(), (RED, GREEN), strict=True):
-    ax.bar(range(len(losses)), losses, color=[plotting.GREY, *[colour] * (len(losses) - 1)])
+for ax, (name, losses), colour in zip(axes, left_out.items(), (RED, GREEN), strict=True):
+    heights = np.minimum([whole[name], *losses], 1.5)
+    ax.bar(range(len(heights)), heights, color=[plotting.GREY, *[colour] * len(losses)])
+    for k, loss in enumerate([whole[name], *losses]):
+        ax.text(k, heights[k] + 0.02, f"{loss:.2f}", ha="center", fontsize=9)
     ax.axhline(np.log(2), color=plotting.GREY, ls=":", lw=1)
-    ax.set(title=name, xlabel="block left out")
-    ax.set_xticks(range(len(losses)), ["none", *range(1, len(losses))])
-axes[0].set(ylabel="training loss", yscale="log")
-plotting.show(fig, alt="Training loss after one block has been left out. Plain network: far above guessing for each block. Residual network: little changes for most blocks.")
+    ax.set(title=name, xlabel="block left out", ylim=(0, 1.65))
+    ax.set_xticks(range(len(heights)), ["none", *range(1, len(heights))])
+    ax.grid(axis="x", visible=False)
+axes[0].set_ylabel("training loss")
+plotting.show(fig, alt="Training loss after one block has been left out; the dotted line is guessing. Plain network: at guessing or worse, whichever block. Residual network: little changes for most blocks.")
 
 # %% tags=["plumbing"]
-plain_loss, residual_lost = np.median(lesioned["plain, 8 layers"][1:]), np.median(lesioned["residual, 20 layers"][1:])
-ledger.record("16/loss_without_a_block", residual_lost, parameters, limits=(0, 10), chance=None)
-ledger.say("Median over the blocks: plain {before_p:.2f} before, **{plain:.2f}** after; residual {before:.2f} before, **{after:.2f}** after.", before_p=lesioned["plain, 8 layers"][0], plain=plain_loss,
-           before=loss_residual, after=residual_lost)
+medians = {name: np.median(losses) for name, losses in left_out.items()}
+ledger.record("16/lost_with_a_block", medians["residual, 20 layers"] - loss_residual, parameters, limits=(-0.69, 0.69))
+ledger.say("Median over the blocks: plain {a:.2f} before, **{b:.2f}** after; residual {c:.2f} before, **{d:.2f}** after. (Dotted: always saying 1/2, {half:.2f}. Bars end at 1.5.)", a=whole["plain, 8 layers"],
+           b=medians["plain, 8 layers"], c=loss_residual, d=medians["residual, 20 layers"], half=np.log(2))
 
 # %% [markdown]
 # In the plain network each block speaks a language of its own, and its neighbour is the only one who understands it. In the residual one all blocks write into the same $x$.
@@ -570,10 +606,10 @@ ledger.say("Median over the blocks: plain {before_p:.2f} before, **{plain:.2f}**
 
 # %% tags=["nbval-check-output"]
 library = models.build("resnet", (64, 64, 3), task, seed=0)
-sums = [layer for layer in library.layers if isinstance(layer, layers.Add)]
-for layer in sums:
-    shortcut, f = (each.shape[1:] for each in layer.input)
-    print(f"{layer.name}: x {shortcut} + f(x) {f}")
+for layer in library.layers:
+    if isinstance(layer, layers.Add):
+        shortcut, f = layer.input
+        print("shortcut", shortcut.shape[1:], "+ f(x)", f.shape[1:])
 
 # %% [markdown]
 # Three blocks stand in `medlib train --model resnet`: the maps get smaller, the channels more.
@@ -698,7 +734,8 @@ download = False
 
 def photographs(images, weights="imagenet"):
     """2,048 features of each slice, of a ResNet-50 trained on photographs."""
-    body = keras.applications.ResNet50V2(include_top=False, weights=weights, input_shape=(96, 96, 3), pooling="avg")
+    shape = {"include_top": False, "input_shape": (96, 96, 3), "pooling": "avg"}
+    body = keras.applications.ResNet50V2(weights=weights, **shape)
     large = keras.ops.image.resize(2 * images - 1, (96, 96))
     return body.predict(large, verbose=0)
 
