@@ -407,10 +407,11 @@ def watch(network):
 
 
 # %%
-def gradient_sizes(network):
-    """Of the gradient with respect to what leaves the stem, and each block."""
+def both_ways(network):
+    """Spread and gradient of what leaves the stem, and each block."""
     tape, found, loss = watch(network)
-    return [float(tf.norm(each)) for each in tape.gradient(loss, found)]
+    sizes = [float(tf.norm(each)) for each in tape.gradient(loss, found)]
+    return np.array([[spread(x) for x in found], sizes])
 
 
 # %% [markdown]
@@ -438,15 +439,14 @@ class NormalisedResidual(NormalisedPlain):
 # %%
 deep["plain, with BN"] = build(NormalisedPlain, 21)
 deep["residual, with BN"] = build(NormalisedResidual, 21)
-sizes = {name: gradient_sizes(network) for name, network in deep.items()}
-spreads = {name: list(map(spread, follow(network, images))) for name, network in deep.items()}
+measured = {name: both_ways(network) for name, network in deep.items()}
 
 # %% tags=["plumbing"]
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.6))
-for (name, there), back in zip(spreads.items(), sizes.values(), strict=True):
+for name, (there, back) in measured.items():
     colour, style = (RED if name.startswith("plain") else GREEN), (":" if "BN" in name else "-")
-    axes[0].plot(np.array(there) / there[0], style, color=colour, label=name)
-    axes[1].plot(np.array(back) / back[-1], style, color=colour)
+    axes[0].plot(there / there[0], style, color=colour, label=name)
+    axes[1].plot(back / back[-1], style, color=colour)
 axes[0].set(yscale="log", xlabel="block", ylabel="differences between slices\n(1: after the stem)", title="forward: left to right")
 axes[1].set(yscale="log", xlabel="block", ylabel="gradient\n(1: after the last block)", title="backward: right to left")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -454,7 +454,7 @@ plotting.show(fig, alt="Left: differences between slices, block after block. Pla
                        "batch normalisation: it grows a thousandfold. Residual: it stays, with batch normalisation it grows about tenfold.")
 
 # %% tags=["plumbing"]
-growth = {name: back[0] / back[-1] for name, back in sizes.items()}
+growth = {name: back[0] / back[-1] for name, (_, back) in measured.items()}
 ledger.record("16/bn_growth", np.log10(growth["plain, with BN"]), parameters, chance=0)
 ledger.say("From the last block back to the stem the gradient is multiplied by {plain:.2f} in the plain network, by **{bn:,.0f}** with batch normalisation, by {residual:.2f} in the residual one, and by {both:.0f} in the "
            "residual one with batch normalisation.", plain=growth["plain"], bn=growth["plain, with BN"], residual=growth["residual"], both=growth["residual, with BN"])
