@@ -234,8 +234,9 @@ ledger.say("Training loss: 20 layers {twenty:.2f}, with shortcuts **{residual:.2
 # %% [markdown]
 # ## Is it the learning rate?
 #
-# One training proves little, and the plain network may only want another learning rate. So a study: plain and residual, 4 to 44 layers, several rates,
-# with batch normalisation ("BN", [lesson 08](08_first_cnn.ipynb)) and without, several seeds. In all, `steps` and slices are as many as here.
+# One training proves little, and the plain network may only want another learning rate. So a study: plain and residual, 4 to 44 layers, two to four rates,
+# with batch normalisation ("BN", [lesson 08](08_first_cnn.ipynb); at 20 layers only) and without, five seeds: each time other patients and other weights. Steps and slices
+# are as many as here.
 #
 # > **Predict** At 8 layers, which is better? And what will batch normalisation do to 20 plain layers?
 
@@ -267,7 +268,7 @@ def draw_rates(ax):
         for n, style in ((20, "o-"), (44, "D--")):
             ax.plot(mean[kind, n], style, color=KINDS[kind][1], label=f"{n} layers")
     ax.set(xscale="log", xlabel="learning rate", title="20 layers (lines), 44 (dashed)")
-    ax.set_xticks([0.003, 0.01, 0.05], ["0.003", "0.01", "0.05"])
+    ax.set_xticks([0.001, 0.003, 0.01, 0.05], [".001", ".003", ".01", ".05"])
     ax.minorticks_off()
 
 
@@ -305,8 +306,9 @@ if study:
                n=len(choosy), w=(choosy > at_best["residual", 44]).sum())
 
 # %% [markdown]
-# Left, each dot is one training; lines join means. Each kind stands at the rate that is best for *it* at that depth, in the mean over seeds, and plain
-# networks of 20 and 44 layers got one rate more to choose from. So it is not the rate. Shortcuts are a cure for depth: where there is little depth, there is little to mend.
+# Left, each dot is one training; lines join means. Each kind stands at the rate that is best for *it* at that depth, in the mean over seeds. Plain networks of 20 and 44 layers
+# were even allowed lower rates, which suit them better (right). It does not save them: with depth the plain network first gains, then loses; the residual one only gains. At 4 and 8 layers
+# there is little to choose between the two: shortcuts are a cure for depth. And batch normalisation alone does not mend it either.
 #
 # ## Follow the signal
 #
