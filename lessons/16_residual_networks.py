@@ -304,6 +304,9 @@ if study:
     choosy = table[(table["kind"] == "plain") & (table["layers"] == 44)].groupby("seed")["loss"].min().to_numpy()
     ledger.say("Means of {n} seeds, and 95 % intervals of the differences over seeds. Even if the plain network of 44 layers may choose its rate anew for each seed, after the fact, it is worse in {w} of {n}.",
                n=len(choosy), w=(choosy > at_best["residual", 44]).sum())
+    aucs = [np.mean([statistics.area_under_curve(study.labels == 1, each) for each in scores]) for scores in study.scores.values()]
+    ledger.say("On {patients} *new* patients all of them are near guessing: mean AUC {low:.2f} to {high:.2f}. They learn 320 slices by heart. Here that is the question: which networks *can* learn.",
+               patients=len(np.unique(study.subjects)), low=min(aucs), high=max(aucs))
 
 # %% [markdown]
 # Left, each dot is one training; lines join means. Each kind stands at the rate that is best for *it* at that depth, in the mean over seeds. Plain networks of 20 and 44 layers
