@@ -161,7 +161,7 @@ if study:
 # |---|---|---|
 # | hand-made features | 96 percentiles and textures, weighed by a logistic regression | [05](05_classical_baseline.ipynb) |
 # | CNN | neighbours belong together; a pattern means the same everywhere | [08](08_first_cnn.ipynb) |
-# | residual CNN | the same, with four times the weights; each block adds to what was there | 16 (planned) |
+# | residual CNN | the same, with four times the weights; each block adds to what was there | [16](16_residual_networks.ipynb) |
 # | stem Transformer | a few convolutions, then every place asks every other | [10](10_transformers.ipynb) |
 # | patch Transformer | the same without convolutions | [10](10_transformers.ipynb) |
 # | row RNN | a recurrent network that reads the rows of the image one after the other | [09](09_recurrent_networks.ipynb) |

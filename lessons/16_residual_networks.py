@@ -725,7 +725,7 @@ if transfer:
 # %% tags=["plumbing"]
 if transfer:
     fig, ax = plt.subplots(figsize=(6, 3.4))
-    for y, (model, name) in enumerate(BEFORE.items()):
+    for y, model in enumerate(BEFORE):
         colour = plotting.GREY if model == "scratch" else plotting.PURPLE if "as it is" in model else GREEN
         ax.plot([auc(transfer.labels, s) for s in scores[model]], [y] * len(scores[model]), "o", ms=5, fillstyle="none", color=colour, alpha=0.6)
         ax.plot([means[model].low, means[model].high], [y + 0.2] * 2, color=colour, lw=4, alpha=0.5)
@@ -738,7 +738,7 @@ if transfer:
 
 # %% tags=["plumbing"]
 if transfer:
-    rows = [f"| {BEFORE[m].replace(chr(10), ' ')} | {means[m]} | {gains[m] if m in gains else ''} |" for m in BEFORE]
+    rows = [f"| {BEFORE[m].replace(chr(10), ' ')} | {means[m]} | {gains.get(m, '')} |" for m in BEFORE]
     ledger.say("{table}", table="\n".join(["| learnt before | AUC | minus from scratch |", "|---|---|---|", *rows]))
     ledger.say("{seeds} trainings each, {n} slices of {patients} new patients; 95 % intervals over trainings and patients. A difference whose interval holds zero decides nothing.",
                seeds=len(scores["scratch"]), n=len(transfer.labels), patients=len(np.unique(transfer.subjects)))
