@@ -228,7 +228,7 @@ plotting.show(fig, alt="The same curves, and that of 20 layers with shortcuts, w
 
 # %% tags=["plumbing"]
 loss_residual = loss_of(residual[0])
-ledger.record("16/gain", loss_twenty - loss_residual, parameters, limits=(-1, 1), chance=0)
+ledger.record("16/gain", loss_twenty - loss_residual, parameters, chance=0)
 ledger.say("Training loss: 20 layers {twenty:.2f}, with shortcuts **{residual:.2f}**. (A line that begins with `16/` gives the 99 % band of ten seeds.)", twenty=loss_twenty, residual=loss_residual)
 
 # %% [markdown]
@@ -385,7 +385,6 @@ def cosine(x):
 
 
 left = spread(signals["plain"][-1]) / spread(signals["plain"][0])
-ledger.record("16/spread_left", np.log10(left), parameters, chance=0)
 ledger.say("Each dot is a slice (red: with a tumour), in the plane in which the slices differ most. Of their differences **{percent:.1f} %** are left after 21 plain blocks. "
            "The numbers have become smaller, and the slices more alike: the mean cosine between two slices rises from {before:.2f} to {after:.2f}.", percent=100 * left,
            before=cosine(signals["plain"][0]), after=cosine(signals["plain"][-1]))
