@@ -639,7 +639,9 @@ def spread(images):
 # %% tags=["plumbing"]
 def variety(images):
     precision, recall = generation.precision_and_recall(in_test, seen(images)[:: len(images) // len(test)])
-    return {"precision": precision, "recall": recall, "diversity": spread(images) / spread(train.images)}
+    of_normal, of_tumour, _ = distances(images)
+    of_class = {"Fréchet distance, normal": of_normal, "Fréchet distance, tumour": of_tumour}
+    return of_class | {"precision": precision, "recall": recall, "diversity": spread(images) / spread(train.images)}
 
 
 sets = {"real (training)": train.images, "GAN": made, "Gaussian": tried[best]}
