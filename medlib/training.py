@@ -257,11 +257,12 @@ def _expect_to_fit(model, images, task) -> None:
     """Raise UsageError unless a network takes these images, all of one shape, and fits the task."""
     if not hasattr(model, "input_shape"):  # a network without layers in a row, such as a GAN
         return
-    wanted, found = tuple(model.input_shape[1:]), images.shape[1:]
-    fits = [w in (None, n) for w, n in zip(wanted, found, strict=False)]
-    if len(wanted) != len(found) or not all(fits):
-        expected = f"shape {wanted}, as the network takes"
-        raise UsageError("images", expected=expected, found=f"{found}")
+    wanted = tuple(model.input_shape[1:])
+    found = sorted({np.shape(image) for image in images})
+    fits = len(found) == 1 and len(found[0]) == len(wanted)
+    if not fits or any(w not in (None, n) for w, n in zip(wanted, found[0], strict=True)):
+        shapes = " and ".join(map(str, found[:3])) or "no images"
+        raise UsageError("images", expected=f"shape {wanted}, as the network takes", found=shapes)
     units, outputs = getattr(task, "n_units", None), model.output_shape[-1]
     if units not in (None, outputs):
         names = ", ".join(task.class_names)
