@@ -280,7 +280,9 @@ def _expect_once(path: Path, table: pd.DataFrame) -> None:
     if len(twice):
         rows = twice.groupby("path").groups
         found = some(f"{file.name} in {' and '.join(map(_line, rows[file]))}" for file in rows)
-        expected = "each image in one row, or rows that differ in nothing but a box"
+        expected = "each image in one row"
+        if "boxes" in table:
+            expected += ", or rows that differ in nothing but a box"
         raise DataError(str(path), expected=expected, found=found)
 
 
