@@ -682,7 +682,7 @@ ledger.say(
 )
 
 # %% [markdown]
-# So two heads that both point at the tumour may matter very differently. With another seed it may come out otherwise: there may be no idle head at all. The map cannot tell
+# So where a head looks does not say how much it matters: heads further to the right do not simply stand higher. With another seed they stand elsewhere, and there may be no idle head at all. The map cannot tell
 # you. The experiment tells more, but not all: another head may step in for the blind one. And weights say only *from where*
 # values are fetched, not what is in them: after a stem and a block, a token holds news from far outside its patch. Researchers
 # disagree: [Jain and Wallace 2019](https://arxiv.org/abs/1902.10186) say that attention is no explanation, [Wiegreffe and Pinter
@@ -833,7 +833,7 @@ if study:
 # - computed attention from its equation, equal to Keras;
 # - saw why scores are divided by $\sqrt d$, and that without places the tokens are a bag: sides cannot be told;
 # - built a vision Transformer of two blocks with a convolutional stem, and tested it once;
-# - tampered with its maps: a head may point at the tumour, and yet hardly matter for the answer;
+# - tampered with its maps: where a head points does not tell how much it matters for the answer;
 # - compared it with a CNN: behind with 1,000 and 2,040 images, no difference shown with 300.
 #
 # `simbrain` is a simulation from one template: it compares methods, and says nothing of real patients.
