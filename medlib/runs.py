@@ -128,7 +128,8 @@ def train(
     model = model or kind.networks[0]
     expect_one_of("model", model, kind.networks)
     started = runfiles.read_config(out)
-    images = datasets.read(data, least_classes=kind.least_classes, **reading)
+    how = {"least_classes": kind.least_classes, "every_slice": kind.every_slice}
+    images = datasets.read(data, **how, **reading)
     task = kind(tuple(images.class_names))
     images = task.select(images)
     if images.given_split is not None:
@@ -231,6 +232,7 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         merge=config.merge if named else None,
         classes=config.classes,
         channels=len(config.channel_names),
+        every_slice=run.task.every_slice,
         **config.reading,
     )
     images = run.task.select(images)

@@ -142,11 +142,11 @@ def test_lesions_of_volumes_are_learnt_and_measured_with_intervals(finished):
     metrics = json.loads((out / "metrics.json").read_text())
     names = [f"sensitivity at {at} false positives an image" for at in ("1/16", "1/4", "1")]
     assert [row["metric"] for row in metrics["metrics"]] == names
-    assert all(row["n"] == 6 for row in metrics["metrics"])
+    assert all(row["n"] == 6 * 3 for row in metrics["metrics"])
     assert metrics["score"] == "FROC"
     assert metrics["classical"] is None
     table = pd.read_csv(out / "predictions.csv")
-    assert table["image"].nunique() == 6
+    assert table["image"].nunique() == 6 * 3
     assert set(table["unit"].dropna()) <= {"mm"}
     page = (out / "report.html").read_text()
     for words in ("Free-response curve", "at least 0.3 of their union", "Network detector"):

@@ -75,6 +75,7 @@ def read(
     depth: int | None = None,
     window: tuple[float, float] | None = None,
     channels: int | None = None,
+    every_slice: bool = False,
     strict: bool = False,
     seed: int = 0,
     **choice,
@@ -89,8 +90,8 @@ def read(
     data : str or Path
     image_size, depth
         As for :func:`read_folder`; of simbrain, ``depth`` is as for :func:`load`.
-    window, channels
-        As for :func:`read_folder`; a data set has no window, and channels of its own.
+    window, channels, every_slice
+        As for :func:`read_folder`; a data set has no window, and channels and slices of its own.
     strict, seed
         As for :func:`load`.
     **choice
@@ -111,7 +112,8 @@ def read(
     """
     if data not in names() and Path(data).exists():
         size = {} if image_size is None else {"image_size": image_size}
-        return read_folder(data, **size, depth=depth, window=window, channels=channels, **choice)
+        how = {"window": window, "channels": channels, "every_slice": every_slice}
+        return read_folder(data, **size, depth=depth, **how, **choice)
     info(str(data))
     if window is not None:
         raise UsageError("window", expected="a CSV or a folder to use it with", found=str(data))

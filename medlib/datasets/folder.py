@@ -28,6 +28,7 @@ from medlib.progress import progress
 NOT_TOLD = ("path", "mask_paths", "split", "boxes")  # in the table of the images
 # Weights of red, green and blue in the brightness of a pixel: Recommendation ITU-R BT.601-7, 2.5.1.
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+SLICES_AT_MOST = 32  # of a volume, where every slice is an image
 
 
 def from_folder(source: str | Path, *, seed: int = 0, **options) -> MedicalDataset:
@@ -63,6 +64,7 @@ def read_folder(
     depth: int | None = None,
     window: tuple[float, float] | None = None,
     channels: int | None = None,
+    every_slice: bool = False,
     **choice,
 ) -> Images:
     """Read all images and labels of a CSV or a folder.
@@ -97,6 +99,10 @@ def read_folder(
         tomography.
     channels : {1, 3}, optional
         1 for grey, 3 for colour. By default 1 when every image is grey, else 3.
+    every_slice : bool
+        Without ``depth``: of a file with several frames or slices, each becomes an image of its
+        own, but those that are one grey value all over; of more than 32, so many, evenly spaced.
+        They stay together: one group, one split.
     **choice
         ``merge``, ``classes`` and ``positive``: join labels, keep some, name the finding.
         ``class_names``: the classes of a trained network that is to be measured on all of these
@@ -132,8 +138,12 @@ def read_folder(
     listing = listing.dropna(subset="label").reset_index(drop=True)
     if listing.empty:
         raise DataError(str(source), expected=f"images of {', '.join(class_names)}", found="none")
-    loaded = _load_all(source, listing, image_size, depth, window)
-    return _assemble(source, listing, loaded, class_names, channels)
+    how = {"image_size": image_size, "depth": depth, "window": window, "every_slice": every_slice}
+    files = _load_all(source, listing, how)
+    listing = listing.loc[np.repeat(listing.index, [len(each) for each in files])]
+    loaded = [each for slices in files for each in slices]
+    listing["image"] += [each.slice_name for each in loaded]
+    return _assemble(source, listing.reset_index(drop=True), loaded, class_names, channels)
 
 
 def load_images(
@@ -191,17 +201,12 @@ class _Loaded:
     pixels: np.ndarray
     masks: list[np.ndarray]
     boxes: np.ndarray | None
-    fingerprint: Fingerprint
+    fingerprint: Fingerprint  # of the file: its slices look alike, and so stay in one group
     facts: dict
+    slice_name: str
 
 
-def _load_all(
-    source: Path,
-    listing: pd.DataFrame,
-    image_size: int,
-    depth: int | None,
-    window: tuple[float, float] | None,
-) -> list[_Loaded]:
+def _load_all(source: Path, listing: pd.DataFrame, how: dict) -> list[list[_Loaded]]:
     from joblib import Parallel, delayed
 
     files = [*listing["path"], *(path for paths in listing["mask_paths"] for path in paths)]
@@ -211,7 +216,6 @@ def _load_all(
         raise DataError(str(source), expected="every file it names", found=found)
     jobs = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")
     rows = zip(listing["path"], listing["mask_paths"], listing["boxes"], strict=True)
-    how = {"image_size": image_size, "depth": depth, "window": window}
     results = jobs(delayed(_load_or_error)(*row, **how) for row in rows)
     results = list(progress(results, len(listing), "reading images"))
     errors = [result for result in results if isinstance(result, MedlibError)]
@@ -223,37 +227,60 @@ def _load_all(
     return results
 
 
-def _load_or_error(*row, **how) -> _Loaded | MedlibError:
+def _load_or_error(*row, **how) -> list[_Loaded] | MedlibError:
     try:
         return _load(*row, **how)
     except MedlibError as error:
         return error
 
 
-def _load(path: Path, mask_paths, boxes, *, image_size, depth, window) -> _Loaded:
+def _load(path: Path, mask_paths, boxes, *, every_slice, window, **how) -> list[_Loaded]:
+    """Return the image of a file, or of several slices each that has something to see."""
     file = read_image(path, window=window)
-    image, index = _choose_frames(file, depth)
-    scaled = image.scaled()
-    if scaled.shape[-1] == 3 and (scaled == scaled[..., :1]).all():
-        scaled = scaled[..., :1]
-    masks = []
-    for mask_path in mask_paths:
-        mask = read_mask(mask_path)
+    masks = [read_mask(mask_path) for mask_path in mask_paths]
+    for mask_path, mask in zip(mask_paths, masks, strict=True):
         if mask.shape != file.pixels.shape[:-1]:
             expected = f"the size of its image, {_size(file.pixels.shape[:-1])}"
             raise DataError(str(mask_path), expected=expected, found=_size(mask.shape))
-        masks.append(mask[index] if mask.ndim == 3 else mask)
+    if boxes is not None and file.n_frames > 1:
+        found = f"{file.n_frames} frames or slices"
+        raise DataError(str(path), expected="one image, or masks", found=found)
+    image, index = _choose_frames(file, how["depth"])
+    like = fingerprint(_middle(image.scaled(), how["depth"]))
+    chosen, names = [(image, index)], [""]
+    if every_slice and how["depth"] is None and file.n_frames > 1:
+        numbers = _evenly(file.n_frames, min(file.n_frames, SLICES_AT_MOST))
+        numbers = [k for k in numbers if np.ptp(file.frame(k).pixels)] or [index]
+        chosen = [(file.frame(k), k) for k in numbers]
+        names = [f", slice {k}" for k in numbers]
+    return [
+        _load_one(
+            each,
+            [m[k] if m.ndim == 3 else m for m in masks],
+            boxes,
+            like,
+            name,
+            n_frames=file.n_frames,
+            **how,
+        )
+        for (each, k), name in zip(chosen, names, strict=True)
+    ]
+
+
+def _load_one(
+    image: ImageFile, masks, boxes, like, name, *, n_frames, image_size, depth
+) -> _Loaded:
+    scaled = image.scaled()
+    if scaled.shape[-1] == 3 and (scaled == scaled[..., :1]).all():
+        scaled = scaled[..., :1]
     spacing = _spacing(image)
     masks = [_square(mask, image_size, depth, spacing_mm=spacing) for mask in masks]
     height, width = scaled.shape[-3:-1]
     if boxes is not None:
-        if file.n_frames > 1:
-            found = f"{file.n_frames} frames or slices"
-            raise DataError(str(path), expected="one image, or masks", found=found)
         if (outside := ((boxes < 0) | (boxes > (height, width) * 2)).any(axis=1)).any():
             found = ",".join(f"{number:g}" for number in boxes[outside][0][[1, 0, 3, 2]])
             expected = f"{','.join(BOX_COLUMNS)} within 0,0,{width},{height}"
-            raise DataError(str(path), expected=expected, found=found)
+            raise DataError(str(image.path), expected=expected, found=found)
         boxes = fit_boxes(boxes, (height, width), image_size, spacing_mm=spacing)
     pixel = np.nan
     if image.spacing_mm is not None:
@@ -261,13 +288,13 @@ def _load(path: Path, mask_paths, boxes, *, image_size, depth, window) -> _Loade
     facts = {
         "original_height": height,
         "original_width": width,
-        "n_frames": file.n_frames,
-        "modality": file.modality,
+        "n_frames": n_frames,
+        "modality": image.modality,
         "row_spacing_mm": pixel,
         "column_spacing_mm": pixel,
     }
     pixels = _square(scaled, image_size, depth, spacing_mm=spacing)
-    return _Loaded(pixels, masks, boxes, fingerprint(_middle(scaled, depth)), facts)
+    return _Loaded(pixels, masks, boxes, like, facts, name)
 
 
 def _choose_frames(file: ImageFile, depth: int | None) -> tuple[ImageFile, int | np.ndarray]:
@@ -279,8 +306,13 @@ def _choose_frames(file: ImageFile, depth: int | None) -> tuple[ImageFile, int |
         found = f"{file.n_frames}"
         raise DataError(str(file.path), expected=f"{depth} slices", found=found, advice=advice)
     else:
-        index = ((np.arange(depth) + 0.5) * file.n_frames / depth).astype(int)
+        index = _evenly(file.n_frames, depth)
     return file.frame(index), index
+
+
+def _evenly(n: int, parts: int) -> np.ndarray:
+    """The middles of equal parts of n slices."""
+    return ((np.arange(parts) + 0.5) * n / parts).astype(int)
 
 
 def _square(pixels: np.ndarray, image_size: int, depth: int | None, *, spacing_mm) -> np.ndarray:

@@ -257,6 +257,26 @@ def test_volumes_become_stacks_of_evenly_spaced_slices_with_their_masks(tmp_path
     _fails(path, "5 that are not", "2.nii: expected 5 slices, found 4", depth=5)
 
 
+def test_every_slice_is_an_image_and_those_of_a_volume_stay_together(tmp_path):
+    path = _write_volumes(tmp_path, [5, 100, 5] * 4)
+    empty = np.asarray(nibabel.load(tmp_path / "0.nii").dataobj).copy()
+    empty[..., 3] = 7  # one grey value: there is nothing to see
+    nibabel.Nifti1Image(empty, np.eye(4)).to_filename(tmp_path / "0.nii")
+    table = pd.read_csv(path)
+    table.drop(columns="subject").to_csv(path, index=False)
+    images = datasets.read_folder(path, image_size=20, every_slice=True)
+    assert len(images.all) == 4 + 32 + 5 + 3 * (5 + 32 + 5)
+    assert images.all.table["image"][:5].tolist() == [f"0.nii, slice {k}" for k in (0, 1, 2, 4)] + [
+        "1.nii, slice 1"
+    ]
+    greys = np.rint(images.all.images[:4, 10, 10, 0] * 255 / 10) - 1
+    assert greys.tolist() == [0, 1, 2, 4]
+    assert images.all.masks[:4, 10, 10].tolist() == [1, 0, 1, 1]
+    assert [len(boxes) for boxes in images.all.boxes[:4]] == [1, 0, 1, 1]
+    files = images.all.table["image"].str.split(",").str[0]
+    assert pd.Series(images.groups).groupby(files).nunique().eq(1).all()
+
+
 def test_a_set_of_single_images_has_no_depth():
     with pytest.raises(UsageError, match="depth: expected volumes, found breastmnist"):
         datasets.load("breastmnist", depth=4)
