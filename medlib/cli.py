@@ -214,10 +214,10 @@ def predict(
 
     A network that segments writes masks as well: those of OUT.csv
     into the folder OUT_masks, PNG or NIfTI of the size of their
-    images, of every slice of a volume, though it learnt from slices
-    in the middle. The table then has the area and the longest
-    diameter, of the slice where they are largest, in mm and its
-    square, or in pixels where the file has no spacing.
+    images, of every slice of a volume. The table then has the area
+    and the longest diameter, of the slice where they are largest,
+    in mm and its square, or in pixels where the file has no
+    spacing.
 
     Of a network that detects, the table has a row for each box, in
     pixels of the file (of a volume: of its axial slices), with a
