@@ -357,7 +357,7 @@ if study:
                bn=(at_best["plain+bn", 20] > at_best["residual+bn", 20]).sum(), there=at_best["plain+bn", 20].mean(), eight=at_best["plain", 8].mean())
 
 # %% [markdown]
-# That is the degradation of He and others: their plain networks had batch normalisation too, and trained, only worse with more layers. At 8 layers the study shows no difference; with shortcuts, depth does no harm.
+# That is the degradation of He and others: their plain networks had batch normalisation too, and trained, only worse with more layers. At 8 layers the study shows no difference; with shortcuts, depth does no harm that we can see.
 #
 # ## Follow the signal
 #
@@ -647,7 +647,7 @@ ledger.say("Median over the blocks: plain {a:.2f} before, **{b:.2f}** after; res
            b=medians["plain, 8 layers"], c=loss_residual, d=medians["residual, 20 layers"], half=np.log(2))
 left_over = follow(residual[0], images)
 added = [100 * size(after - before) / size(before) for before, after in zip(left_over[:-1], left_over[1:], strict=True)]
-ledger.say("(`16/lost_with_a_block` is what the median of the residual network loses.) Left out at once: blocks 3, 6 and 9: {three:.2f}; **all nine: {nine:.2f}**.",
+ledger.say("(`16/lost_with_a_block` is the rise of the residual median.) Left out at once: blocks 3, 6 and 9: {three:.2f}; **all nine: {nine:.2f}**.",
            three=loss_of(without(residual[0], 3, 6, 9)), nine=loss_of(without(residual[0], *range(1, 10))))
 ledger.say("Our blocks began at zero; did they learn anything? The first one adds to $x$ numbers {first:.0f} % as large as $x$, the last one {last:.0f} %.", first=added[0], last=added[-1])
 
@@ -816,7 +816,7 @@ if transfer:
 
 # %% [markdown]
 # So painted blobs alone do need the fifty patients: as they are, they are no better than from scratch that we can see. For tumours from elsewhere the fifty add nothing that we can see. The nearer the first question to the second,
-# the higher the mean. Beware: those who learnt before had 600 steps in all, from scratch 200. And sites, patients and tumours of `simbrain` come from one simulation; its hospitals are more alike than those of the
+# the higher the mean. Beware: those who learnt before had 600 steps in all, from scratch 200 (though upper or lower had 600 too, and gained nothing that we can see). And sites, patients and tumours of `simbrain` come from one simulation; its hospitals are more alike than those of the
 # world, where weights from elsewhere may fail and local labels may matter.
 #
 # **A million photographs.** The commonest start is a residual network trained on [ImageNet](https://www.image-net.org), photographs of animals and things. For medical images it often helps less than expected
