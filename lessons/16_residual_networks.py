@@ -56,20 +56,32 @@ def stored(name):
 
 everyone, test, task = degradation.splits(20336, degradation.TEST_PATIENTS)
 train, _ = degradation.draw(everyone, {"n_train": n_images, "seed": seed})
-del everyone
-RED, BLUE, GREEN = plotting.VERMILION, plotting.BLUE, plotting.GREEN
+elsewhere = everyone.take(everyone.table["site"].to_numpy() != "D")  # for the last part
+learnt_before = {"patients": len(set(elsewhere.subjects)), "slices": len(elsewhere)}
+del everyone, elsewhere
+ORANGE, BLUE, GREEN = plotting.VERMILION, plotting.BLUE, plotting.GREEN
 
 # %% [markdown]
 # We try it on slices of `simbrain` ([lesson 02](02_mr_simulation.ipynb)), with a tumour or without. To be quick, each slice is reduced to 32 x 32 pixels,
 # and the training slices are only 320, of 80 virtual patients.
 
 # %% tags=["plumbing"]
+from medlib import datasets
+
 shown = np.concatenate([np.flatnonzero(train.labels == label)[::30][:5] for label in (0, 1)])
-fig = plotting.image_grid(train.images[shown][..., 2], window=(0.2, 0.75), columns=5)
-plotting.show(fig, alt="Ten small FLAIR slices, five without a tumour above, five with one below; two or three of the tumours are bright spots of a few pixels.")
+full = datasets.load("simbrain").train  # the small slices have no outlines
+keys = ["subject", "slice_position_mm"]
+row_of = {key: row for row, key in enumerate(full.table[keys].itertuples(index=False, name=None))}
+rows = [row_of[key] for key in train.table[keys].iloc[shown[5:]].itertuples(index=False, name=None)]
+outlines = (full.masks[rows] > 0).reshape(5, 32, 2, 32, 2).mean(axis=(2, 4)) >= 0.5
+del full
+fig = plotting.image_grid(train.images[[*shown, *shown[5:]]][..., 2], window=(0.2, 0.75), columns=5)
+for ax, mask in zip(fig.axes[10:], outlines, strict=True):
+    plotting.outline(ax, mask)
+plotting.show(fig, alt="Fifteen small FLAIR slices: five without a tumour, five with one, and those five again with the tumour outlined. The first tumour is plain to see, the third hides among other bright specks.")
 
 # %% [markdown]
-# Above without, below with a tumour (FLAIR). `train` holds the training slices, `test` those of 50 new patients, for later.
+# FLAIR: above without a tumour, in the middle with one, below the same with its outline. Would you have seen them? `train` holds the training slices, `test` those of 50 new patients, for later.
 #
 # **You will**
 #
@@ -144,6 +156,7 @@ def training_film(runs):
     ax.text(n, np.log(2) + 0.012, "always saying 1/2", fontsize=10, color=plotting.GREY, ha="right")
     ax.set(xlim=(0, n + 0.5), ylim=(0, 0.85), xlabel="pass over the training slices", ylabel="training loss")
     lines = [ax.plot([], [], color=colour, label=name)[0] for name, _, colour in runs]
+    ax.set_xticks(range(0, n + 1, 5))
     ax.legend(loc="lower left")
     for end in [n, *range(2, n + 1, 2)]:
         for line, (_, losses, *_) in zip(lines, runs, strict=True):
@@ -152,7 +165,7 @@ def training_film(runs):
 
 
 # %% tags=["plumbing"]
-runs = [("4 layers", four[1], BLUE), ("20 layers", twenty[1], RED)]
+runs = [("4 layers", four[1], BLUE), ("20 layers", twenty[1], ORANGE)]
 plotting.show_animation(training_film(runs), alt="Training loss of plain networks of 4 and of 20 layers, pass after pass. That of 4 layers falls further.")
 
 # %% tags=["plumbing"]
@@ -167,7 +180,8 @@ ledger.say("Training loss at the end: 4 layers **{four:.2f}**, 20 layers **{twen
 # %% [markdown]
 # Worse, on the very images that it learns from. So this is no overfitting: an overfitted network would have a *low* training loss. And 20
 # layers could do all that 4 can: let the other blocks pass on what they get. Such weights exist; gradient descent does not find
-# them. This is **degradation** ([He and others 2016a](https://doi.org/10.1109/CVPR.2016.90)).
+# them. Where more layers make the *training* loss worse, one speaks of **degradation** ([He and others 2016a](https://doi.org/10.1109/CVPR.2016.90)).
+# (Or is only the learning rate wrong? Wait for the study below.)
 #
 # ## One plus
 #
@@ -215,7 +229,30 @@ class Residual(Plain):
 
 
 # %% [markdown]
-# We also let the last convolution of each block begin at zero, so at first a block changes nothing at all. The number of weights stays as it was.
+# So we change two things: the plus, *and* the last convolution of each block begins at zero. At first a block changes nothing at all. (In a plain network such zeros would silence
+# everything behind them.) Why the second? Let us see what nine blocks with a plus, but a random start, do before any training.
+
+# %%
+class RandomStart(Plain):
+    def call(self, x):
+        return x + super().call(x)
+
+
+# %% tags=["plumbing"]
+def size(x):
+    """Root mean square of all numbers."""
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+training.set_seed(seed)
+x, sizes = train.images[::5], []
+for part in build(RandomStart, 9).layers[:-3]:
+    x = part(x)
+    sizes.append(size(x))
+ledger.say("After the nine blocks the numbers are **{times:.0f} times** as large as before (root mean square), although none has learnt anything.", times=sizes[-1] / sizes[1])
+
+# %% [markdown]
+# With a random start, $f(x)$ is about as large as $x$, and each block adds it. With zeros the signal keeps its size, and each block grows as it learns. The number of weights is the same in all three.
 #
 # > **Predict** Same layers, same number of weights, same images, same steps. How far does the loss of 20 layers fall now?
 
@@ -229,7 +266,7 @@ plotting.show(fig, alt="The same curves, and that of 20 layers with shortcuts, w
 # %% tags=["plumbing"]
 loss_residual = loss_of(residual[0])
 ledger.record("16/gain", loss_twenty - loss_residual, parameters, chance=0)
-ledger.say("Training loss: 20 layers {twenty:.2f}, with shortcuts **{residual:.2f}**. (A line that begins with `16/` gives the 99 % band of ten seeds.)", twenty=loss_twenty, residual=loss_residual)
+ledger.say("Training loss: 20 layers {twenty:.2f}, with shortcuts **{residual:.2f}**. (A line that begins with `16/` compares a number of this run with its 99 % band from ten seeds; `16/gain` is the difference of these two losses.)", twenty=loss_twenty, residual=loss_residual)
 
 # %% [markdown]
 # ## Is it the learning rate?
@@ -249,7 +286,7 @@ if study:
     mean = table.groupby(["kind", "layers", "rate"])["loss"].mean()
     best = mean.groupby(["kind", "layers"]).idxmin()
     at_best = {key[:2]: table[(table["kind"] == key[0]) & (table["layers"] == key[1]) & (table["rate"] == key[2])].sort_values("seed")["loss"].to_numpy() for key in best}
-KINDS = {"plain": ("plain", RED, "o-"), "residual": ("residual", GREEN, "o-"), "plain+bn": ("plain, with BN", RED, "s:"), "residual+bn": ("residual, with BN", GREEN, "s:")}
+KINDS = {"plain": ("plain", ORANGE, "o-"), "residual": ("residual", GREEN, "o-"), "plain+bn": ("plain, with BN", ORANGE, "s"), "residual+bn": ("residual, with BN", GREEN, "s")}
 
 # %% tags=["plumbing"]
 def draw_depths(ax):
@@ -302,17 +339,25 @@ if study:
 # %% tags=["plumbing"]
 if study:
     choosy = table[(table["kind"] == "plain") & (table["layers"] == 44)].groupby("seed")["loss"].min().to_numpy()
-    ledger.say("Means of {n} seeds, and 95 % intervals of the differences over seeds. Even if the plain network of 44 layers may choose its rate anew for each seed, after the fact, it is worse in {w} of {n}.",
-               n=len(choosy), w=(choosy > at_best["residual", 44]).sum())
+    ledger.say("Means of {n} seeds, and 95 % intervals of the differences over seeds.", n=len(choosy))
     aucs = [np.mean([statistics.area_under_curve(study.labels == 1, each) for each in scores]) for scores in study.scores.values()]
     ledger.say("On {patients} *new* patients all of them are near guessing: mean AUC {low:.2f} to {high:.2f}. They learn 320 slices by heart. Here that is the question: which networks *can* learn.",
                patients=len(np.unique(study.subjects)), low=min(aucs), high=max(aucs))
 
 # %% [markdown]
-# Left, each dot is one training; lines join means. Each kind stands at the rate that is best for *it* at that depth, in the mean over seeds. Plain networks of 20 and 44 layers
-# were even allowed lower rates, which suit them better (right). At 44 layers it does not save them: plain is worse in every seed. The plain network gains up to 8 layers, where it is
-# as good as its rival, and loses from there on; with shortcuts, depth does no harm. At 20 layers the plain one is sometimes fine and sometimes lost: the interval of the difference holds zero.
-# Batch normalisation alone does not mend it either.
+# Left, each open mark is one training; filled marks are means. Each kind stands at the rate that is best for *it* at that depth, in the mean over seeds. Plain networks of 20 and 44 layers
+# were even allowed lower rates (right).
+
+# %% tags=["plumbing"]
+if study:
+    ledger.say("So was it the rate? **At 20 layers, largely yes.** Our plain network above stood at 0.05, where it hardly learns: {high:.2f} in the mean of the study. At {rate:g} it gets to {low:.2f}, sometimes "
+               "fine and sometimes lost, and the interval of the difference from its rival holds zero.", high=mean["plain", 20, 0.05], low=at_best["plain", 20].mean(), rate=best["plain", 20][-1])
+    ledger.say("**At 44 layers, no:** even if the plain network may choose its rate anew for each seed, after the fact, it is worse in {worse} of {n}. With **batch normalisation**, tried at two rates, the plain network of 20 layers learns every time, but worse than "
+               "its rival in {bn} of {n}, and in the mean also worse than 8 layers without it ({there:.2f}, {eight:.2f}).", worse=(choosy > at_best["residual", 44]).sum(), n=len(choosy),
+               bn=(at_best["plain+bn", 20] > at_best["residual+bn", 20]).sum(), there=at_best["plain+bn", 20].mean(), eight=at_best["plain", 8].mean())
+
+# %% [markdown]
+# That is the degradation of He and others: their plain networks had batch normalisation too, and trained, only worse with more layers. At 8 layers the study shows no difference; with shortcuts, depth does no harm that we can see.
 #
 # ## Follow the signal
 #
@@ -352,7 +397,7 @@ signals = {name: follow(network, images) for name, network in deep.items()}
 # %% tags=["plumbing"]
 def signal_film():
     """Frames: slices as dots in the plane in which they differ most, block after block."""
-    colours = np.where(train.labels[::5], RED, BLUE)
+    colours = np.where(train.labels[::5], ORANGE, BLUE)
     fig, axes = plt.subplots(1, 2, figsize=(6.2, 3.5))
     start = {}
     for number in (0, 1, 2, 3, 4, 6, 8, 10, 12, 15, 18, 21):
@@ -385,17 +430,20 @@ def cosine(x):
 
 
 left = spread(signals["plain"][-1]) / spread(signals["plain"][0])
-ledger.say("Each dot is a slice (red: with a tumour), in the plane in which the slices differ most. Of their differences **{percent:.1f} %** are left after 21 plain blocks. "
-           "The numbers have become smaller, and the slices more alike: the mean cosine between two slices rises from {before:.2f} to {after:.2f}.", percent=100 * left,
+smaller = size(signals["plain"][0]) / size(signals["plain"][-1])
+ledger.say("Each dot is a slice (orange: with a tumour), in the plane in which the slices differ most. Of their differences **{percent:.1f} %** are left after 21 plain blocks. "
+           "Two things happen: all numbers become {smaller:.0f} times smaller, and of what is left the part in which slices differ becomes another {alike:.1f} times smaller "
+           "(mean cosine between two slices: {before:.2f}, then {after:.2f}).", percent=100 * left, smaller=smaller, alike=1 / left / smaller,
            before=cosine(signals["plain"][0]), after=cosine(signals["plain"][-1]))
 
 # %% [markdown]
-# So before the training begins, the head gets nearly the same numbers, whatever the slice. (`he_normal` reckons with the mean square in the middle of large maps; at the
-# border of maps of 8 x 8 there are zeros, and the part that all slices share grows at the expense of the rest.) Shortcuts with $f = 0$ lose nothing, for nothing is changed.
+# So before the training begins, the head gets small numbers, and nearly the same ones for every slice. (`he_normal` keeps the size on average, for many channels and away from borders; with 16 channels and
+# maps of 8 x 8, beside zeros, much is lost. And after a ReLU no number is negative, so what all slices share grows at the expense of the rest.) Shortcuts with $f = 0$ lose nothing, for nothing is changed.
 #
 # ## Follow the gradient
 #
-# Learning goes the other way ([lesson 07](07_learning.ipynb)): from the loss back to the first block. How large is the gradient when it arrives?
+# Learning goes the other way ([lesson 07](07_learning.ipynb)): from the loss back to the first block. On its way to the weights the gradient passes what *leaves* each block, and from here on "the gradient" is
+# that: of the loss with respect to what leaves a block, not to its weights. How large is it when it arrives at the stem?
 
 # %%
 import tensorflow as tf
@@ -450,24 +498,30 @@ measured = {name: both_ways(network) for name, network in deep.items()}
 # %% tags=["plumbing"]
 fig, axes = plt.subplots(1, 2, figsize=(6.2, 3.8))
 for name, (there, back) in measured.items():
-    colour, style = (RED if name.startswith("plain") else GREEN), (":" if "BN" in name else "-")
+    colour, style = (ORANGE if name.startswith("plain") else GREEN), (":" if "BN" in name else "-")
     axes[0].plot(there / there[0], style, color=colour, label=name)
     axes[1].plot(back / back[-1], style, color=colour)
 axes[0].set(yscale="log", xlabel="block", ylabel="spread (1: after the stem)", title="forward")
-axes[1].set(yscale="log", xlabel="block", ylabel="gradient (1: last block)", title="backward")
+axes[1].set(yscale="log", xlabel="block", ylabel="gradient (1: at the last block)", title="backward")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-plotting.show(fig, alt="Left: differences between slices, block after block. Plain: they fall to about a hundredth. The others keep them. Right: the gradient. Plain: it shrinks on its way back. Plain with "
-                       "batch normalisation: it grows a thousandfold. Residual: it stays, with batch normalisation it grows about tenfold.")
+plotting.show(fig, alt="Left: differences between slices, block after block. Plain: they fall to about a hundredth. The others keep them. Right: the gradient, which grows or shrinks from right to left. Plain: it "
+                       "shrinks a little. Plain with batch normalisation: it grows steeply and steadily. Residual: it stays; with batch normalisation it grows little.")
 
 # %% tags=["plumbing"]
 growth = {name: back[0] / back[-1] for name, (_, back) in measured.items()}
 ledger.record("16/bn_growth", np.log10(growth["plain, with BN"]), parameters, chance=0)
-ledger.say("From the last block back to the stem the gradient is multiplied by {plain:.2f} in the plain network, by **{bn:,.0f}** with batch normalisation, by {residual:.2f} in the residual one, and by {both:.0f} in the "
-           "residual one with batch normalisation.", plain=growth["plain"], bn=growth["plain, with BN"], residual=growth["residual"], both=growth["residual, with BN"])
+back = measured["plain, with BN"][1]
+rows = [f"| {name} | {there[-1] / there[0]:.2g} | {growth[name]:,.{0 if growth[name] > 9 else 2}f} |" for name, (there, back_) in measured.items()]
+ledger.say("{table}", table="\n".join(["| untrained, 21 blocks | spread: last block / stem | gradient: stem / last block |", "|---|---|---|", *rows]))
+ledger.say("(`16/bn_growth` is the logarithm of **{bn:,.0f}** to base 10.) Over nine blocks, as many as were trained with batch normalisation above, the same curve grows {nine:.0f}-fold.", bn=growth["plain, with BN"], nine=back[-10] / back[-1])
 
 # %% [markdown]
-# Batch normalisation heals the way forward: it takes the shared part away and stretches the rest. The price is paid on the way back, in each block anew ([Yang and others 2019](https://arxiv.org/abs/1902.08129)): at the
-# beginning, first layers get gradients a thousand times larger than last ones, and no one learning rate suits both. Shortcuts keep both ways open.
+# In the plain network the gradient shrinks too, but far less than the signal: there the way forward is the greater trouble. Batch normalisation heals the way forward: it takes the shared part away and stretches the rest.
+# The price is paid on the way back, in each block anew ([Yang and others 2019](https://arxiv.org/abs/1902.08129)). Nine blocks can bear it, and learn, if less well. With 21 the gradients of the *weights* too are
+# far larger in the first layers than in the last, and no one learning rate suits both.
+#
+# Shortcuts with $f = 0$ change nothing on the way back either. With batch normalisation the residual network's gradient does grow, but much more slowly: $x$ gets larger from block to block, so what one more block
+# adds counts for less and less ([De and Smith 2020](https://arxiv.org/abs/2002.10444)).
 #
 # ## Why a plus does that
 #
@@ -480,7 +534,7 @@ ledger.say("From the last block back to the stem the gradient is multiplied by {
 # $$(I + J_2)(I + J_1) = I + J_1 + J_2 + J_2 J_1$$
 #
 # Each term is a **path**: through $f_l$ or past it, at each block. With $n$ blocks there are $2^n$ paths, and one of them, $I$, goes past all. Whatever the others do,
-# it carries the gradient to the first layer as it is ([He and others 2016b](https://arxiv.org/abs/1603.05027); [Veit and others 2016](https://arxiv.org/abs/1605.06431)).
+# it carries the gradient to the stem as it is ([He and others 2016b](https://arxiv.org/abs/1603.05027); [Veit and others 2016](https://arxiv.org/abs/1605.06431)).
 #
 # > **Predict** Nine blocks: how many paths are there, and how many go through exactly four of them?
 #
@@ -543,12 +597,12 @@ plotting.show(fig, alt="By the number of blocks that paths go through: their num
 # %% tags=["plumbing"]
 mean_length = (by_size * np.arange(10)).sum() / by_size.sum()
 ledger.record("16/path_length", mean_length, parameters, limits=(0, 9), chance=4.5)
-ledger.say("The mean length of all 512 paths is 4.5 blocks; weighed by the gradient that they carry it is {mean:.1f}.", mean=mean_length)
+ledger.say("The mean length of all 512 paths is 4.5 blocks; weighed by the gradient that they carry it is {mean:.1f} (`16/path_length`).", mean=mean_length)
 
 # %% [markdown]
 # ## Take a block away
 #
-# If a residual network is a sum of many paths, it should survive the loss of some. Take one block out of a *trained* network, change nothing else, and measure again. (In the plain
+# The gradient is a sum of many paths. If what the network computes is nearly so too, it should survive the loss of some. Take one block out of a *trained* network, change nothing else, and measure again. (In the plain
 # one the maps have the same shape everywhere, so the rest still fits together.) As the plain rival we need one that has learnt: three blocks, at the rate that suits them best in the study.
 
 # %%
@@ -574,7 +628,7 @@ left_out = {
 # %% tags=["plumbing"]
 whole = dict(zip(left_out, (loss_of(eight[0]), loss_residual), strict=True))
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2), width_ratios=(4, 10), sharey=True)
-for ax, (name, losses), colour in zip(axes, left_out.items(), (RED, GREEN), strict=True):
+for ax, (name, losses), colour in zip(axes, left_out.items(), (ORANGE, GREEN), strict=True):
     heights = np.minimum([whole[name], *losses], 1.5)
     ax.bar(range(len(heights)), heights, color=[plotting.GREY, *[colour] * len(losses)])
     for k, loss in enumerate([whole[name], *losses]):
@@ -591,27 +645,28 @@ medians = {name: np.median(losses) for name, losses in left_out.items()}
 ledger.record("16/lost_with_a_block", medians["residual, 20 layers"] - loss_residual, parameters, limits=(-0.69, 0.69))
 ledger.say("Median over the blocks: plain {a:.2f} before, **{b:.2f}** after; residual {c:.2f} before, **{d:.2f}** after. (Dotted: always saying 1/2, {half:.2f}. Bars end at 1.5.)", a=whole["plain, 8 layers"],
            b=medians["plain, 8 layers"], c=loss_residual, d=medians["residual, 20 layers"], half=np.log(2))
-ledger.say("Three blocks at once left out of the residual network, 3, 6 and 9: {three:.2f}.", three=loss_of(without(residual[0], 3, 6, 9)))
+left_over = follow(residual[0], images)
+added = [100 * size(after - before) / size(before) for before, after in zip(left_over[:-1], left_over[1:], strict=True)]
+ledger.say("(`16/lost_with_a_block` is the rise of the residual median.) Left out at once: blocks 3, 6 and 9: {three:.2f}; **all nine: {nine:.2f}**.",
+           three=loss_of(without(residual[0], 3, 6, 9)), nine=loss_of(without(residual[0], *range(1, 10))))
+ledger.say("Our blocks began at zero; did they learn anything? The first one adds to $x$ numbers {first:.0f} % as large as $x$, the last one {last:.0f} %.", first=added[0], last=added[-1])
 
 # %% [markdown]
-# (One block of three is a larger share than one of nine; so the last line takes three of nine.) In the plain network each block speaks a language of its own, and its neighbour is the only one who understands it. In the residual one all blocks write into the same $x$.
+# So the blocks together do the work, and each alone can be spared; the last ones partly because they learnt little. (One block of three is a larger share than one of nine; hence three of nine.) In the plain network each
+# block speaks a language of its own, and its neighbour is the only one who understands it. In the residual one all blocks write into the same $x$.
 #
 # ## Blocks in the wild
 #
-# What you have written is a **pre-activation** block: nothing but the sum lies on the way from block to block ([He and others 2016b](https://arxiv.org/abs/1603.05027)). The first residual networks, and
-# `medlib`'s, are **post-activation**: $\mathrm{ReLU}(x + f(x))$, with batch normalisation after each convolution. Their shortcut passes a ReLU in every block, which is no harm with
-# a few blocks, and some with hundreds.
+# What you have written is a **pre-activation** block: nothing but the sum lies on the way from block to block ([He and others 2016b](https://arxiv.org/abs/1603.05027)). The first residual networks were
+# **post-activation**: a ReLU stands behind each sum, which harms where hundreds of blocks follow one another.
 #
 # | | $y$ | at the start |
 # |---|---|---|
-# | plain | $f(x)$ | random |
-# | post-activation (ResNet-50, `medlib`) | $\mathrm{ReLU}(x + f(x))$ | random; BN keeps the scale |
-# | pre-activation | $x + f(x)$ | the same |
-# | ours ([Fixup](https://arxiv.org/abs/1901.09321) is alike) | $x + f(x)$ | the last convolution of $f$ is 0 |
-# | [ReZero](https://arxiv.org/abs/2003.04887), [SkipInit](https://arxiv.org/abs/2002.10444) | $x + a f(x)$ | a learnt number $a$, at first 0 |
+# | post-activation (ResNet-50, `medlib`) | $\mathrm{ReLU}(x + f(x))$ | $f$ random; BN keeps the scale |
+# | pre-activation (ResNet-50 V2) | $x + f(x)$ | the same |
+# | ours ([Fixup](https://arxiv.org/abs/1901.09321) is alike) | $x + f(x)$ | last convolution of $f$ is 0, no BN |
 #
-# And where the size changes? Then $x$ and $f(x)$ have different shapes, and the shortcut gets a convolution of 1 x 1, with the same stride. That is the only place where it is not $x$
-# itself.
+# Where the size changes, $x$ and $f(x)$ have different shapes. There alone the shortcut is not $x$ itself: it gets a convolution of 1 x 1, with the same stride. Here are the sums in `medlib`'s residual network:
 
 # %% tags=["nbval-check-output"]
 library = models.build("resnet", (64, 64, 3), task, seed=0)
@@ -621,7 +676,7 @@ for layer in library.layers:
         print("shortcut", shortcut.shape[1:], "+ f(x)", f.shape[1:])
 
 # %% [markdown]
-# Three blocks stand in `medlib train --model resnet`: the maps get smaller, the channels more.
+# Three blocks: the maps get smaller, the channels more.
 #
 # **Exercise 16.2: half the size.** Write a pre-activation block without batch normalisation that halves the maps and gives `width` channels: stride 2 in the first convolution of $f$ *and* in the
 # shortcut. $f$ begins at zero. `x` is a Keras tensor, such as `keras.Input((8, 8, 16))`. ([Solution](solutions/16_residual_networks.ipynb))
@@ -680,13 +735,17 @@ check.exercise("16.3", halved_shortcut)
 #
 # Deep networks want many images, and a hospital has fifty labelled patients. **Transfer**: train on something else first, keep the weights, replace the last layer where the question
 # is another one, go on with the few (**fine-tuning**). What should that something else be? In a second study the residual network of 20 layers learns from 50 patients of `simbrain`'s site D. Before, it
-# has learnt on patients of the other three sites:
+# has learnt on all patients of the other three sites:
 #
 # - nothing (**from scratch**);
 # - to tell upper from lower slices: a label that every file holds;
 # - to tell slices into which a computer has **painted** a blob, dark in T1, bright in T2 and FLAIR: what a textbook knows, and no labelled patient;
 # - to find tumours, labelled there.
-#
+
+# %% tags=["plumbing"]
+ledger.say("The three trainings before have the same {patients} patients, {slices:,} slices.", **learnt_before)
+
+# %% [markdown]
 # Every fine-tuning has the same 200 steps; the training before 400. Learning rates were tried on patients of another draw. Tested are new patients of site D. The last two networks are also tested as they are, without fine-tuning.
 #
 # > **Predict** Bring the four in order. And do the last two need the fifty patients at all?
@@ -743,62 +802,50 @@ if transfer:
                seeds=len(scores["scratch"]), n=len(transfer.labels), patients=len(np.unique(transfer.subjects)))
 
 # %% [markdown]
-# Fifty patients alone are little better than guessing. What tells upper from lower slices is no help: it is not what tumours need. Painted blobs look like a help, but the interval holds zero:
-# undecided. The clear gain comes from tumours labelled elsewhere, and then the fifty patients add nothing that we can see.
+# Fifty patients alone are little better than guessing.
 #
-# Here, the nearer the first question was to the second, the more was carried over. Beware: sites, patients and tumours of `simbrain` come from one simulation, and its hospitals are more alike than those of
-# the world, where weights from elsewhere may fail and local labels may matter.
+# - *Upper or lower*: no help that we can see; undecided.
+# - *Painted blobs*: more in the mean than from scratch, but the interval holds zero; undecided.
+# - *Tumours, other sites*: a clear gain.
+
+# %% tags=["plumbing"]
+if transfer:
+    steps_up = {f"{a} minus {b}": studies.compare(transfer, a, b, at=200) for a, b in [("sites", "painted"), ("painted", "painted as it is"), ("sites", "sites as it is")]}
+    ledger.say("The order of the means is: tumours elsewhere, painted blobs, from scratch, upper or lower. Of its three steps only the first is clear of zero, {step}. **What the fifty add:** to painted blobs {few}, "
+               "to tumours from elsewhere {none}, where zero lies within.", step=steps_up["sites minus painted"], few=steps_up["painted minus painted as it is"], none=steps_up["sites minus sites as it is"])
+
+# %% [markdown]
+# So painted blobs alone do need the fifty patients: as they are, they are no better than from scratch that we can see. For tumours from elsewhere the fifty add nothing that we can see. The nearer the first question to the second,
+# the higher the mean. Beware: those who learnt before had 600 steps in all, from scratch 200 (though upper or lower had 600 too, and gained nothing that we can see). And sites, patients and tumours of `simbrain` come from one simulation; its hospitals are more alike than those of the
+# world, where weights from elsewhere may fail and local labels may matter.
 #
-# ### A million photographs
-#
-# The commonest start is a residual network trained on [ImageNet](https://www.image-net.org), photographs of animals and things. [Keras has its weights](https://keras.io/api/applications/), about 100 MB to
-# download. This lesson must run without a network. Where you have one, set `download = True`: the ResNet-50 is then used as it is, a logistic regression learns from its 2,048 features of our 320 slices, and you
-# get an AUC for the 50 new patients of `test`. For medical images such a start often helps less than expected ([Raghu and others 2019](https://arxiv.org/abs/1902.07208)).
+# **A million photographs.** The commonest start is a residual network trained on [ImageNet](https://www.image-net.org), photographs of animals and things. For medical images it often helps less than expected
+# ([Raghu and others 2019](https://arxiv.org/abs/1902.07208)). Try it where you have a network: set `download = True` (about 100 MB from [Keras](https://keras.io/api/applications/)). A logistic regression then learns from the
+# 2,048 features that ResNet-50 V2 makes of each of our 320 slices, and you get its AUC for the 50 new patients of `test`.
 
 # %%
+from medlib.models import classical
+
 download = False
 
 
 def photographs(images, weights="imagenet"):
-    """2,048 features of each slice, of a ResNet-50 trained on photographs."""
+    """2,048 features of each slice, of a network trained on photographs."""
     shape = {"include_top": False, "input_shape": (96, 96, 3), "pooling": "avg"}
     body = keras.applications.ResNet50V2(weights=weights, **shape)
-    large = keras.ops.image.resize(2 * images - 1, (96, 96))
-    return body.predict(large, verbose=0)
+    return body.predict(keras.ops.image.resize(2 * images - 1, (96, 96)), verbose=0)
 
 
-# %% tags=["plumbing"]
-import threading
-
-from medlib.models import classical
-
-
-def try_photographs(found, weights="imagenet"):
-    try:
-        found.append([photographs(split.images, weights) for split in (train, test)])
-    except Exception as error:
-        found.append(error)
-
-
-# %% tags=["plumbing"]
-found = []
 if download:
-    helper = threading.Thread(target=try_photographs, args=(found,), daemon=True)
-    helper.start()
-    helper.join(timeout=300)  # seconds
-if found and isinstance(found[0], list):
-    old, new = found[0]
-    scores_of_photographs = classical.build_classifier().fit(old, train.labels).decision_function(new)
-    ledger.say("AUC on {n} new slices: {auc}.", n=len(test), auc=statistics.auc_interval(test.labels, scores_of_photographs, subjects=test.subjects))
-else:
-    why = "No download was asked for" if not download else f"The weights did not come ({found[0] if found else 'no answer within five minutes'})"
-    ledger.say("{why}: the ResNet-50 is skipped.", why=why)
+    regression = classical.build_classifier().fit(photographs(train.images), train.labels)
+    found = regression.decision_function(photographs(test.images))
+    print(statistics.auc_interval(test.labels, found, subjects=test.subjects))
 
 # %% [markdown]
 # **In this lesson we**
 #
-# - made a network worse by adding layers, also on its training images, and mended it with one plus;
-# - saw in a study over depths, learning rates and seeds that at 44 layers this is not a matter of the rate;
+# - made a network worse by adding layers, also on its training images, and mended it with a plus and a start at zero;
+# - saw in a study over depths, learning rates and seeds that at 20 layers this was largely a matter of the rate, and at 44 is not;
 # - followed the signal, in which the slices' differences die out, and the gradient, which batch normalisation blows up;
 # - derived $I + J$, sorted $2^n$ paths by length, and took blocks out of trained networks;
 # - judged by a second study what weights from elsewhere give to fifty labelled patients.
@@ -815,6 +862,5 @@ else:
 # - A. Veit, M. Wilber, S. Belongie: Residual networks behave like ensembles of relatively shallow networks, *NeurIPS* 2016, [arXiv:1605.06431](https://arxiv.org/abs/1605.06431).
 # - G. Yang and others: A mean field theory of batch normalization, *ICLR* 2019, [arXiv:1902.08129](https://arxiv.org/abs/1902.08129).
 # - H. Zhang, Y. N. Dauphin, T. Ma: Fixup initialization, *ICLR* 2019, [arXiv:1901.09321](https://arxiv.org/abs/1901.09321).
-# - T. Bachlechner and others: ReZero is all you need, *UAI* 2021, [arXiv:2003.04887](https://arxiv.org/abs/2003.04887).
 # - S. De, S. L. Smith: Batch normalization biases residual blocks towards the identity function in deep networks, *NeurIPS* 2020, [arXiv:2002.10444](https://arxiv.org/abs/2002.10444).
 # - M. Raghu and others: Transfusion: understanding transfer learning for medical imaging, *NeurIPS* 2019, [arXiv:1902.07208](https://arxiv.org/abs/1902.07208).
