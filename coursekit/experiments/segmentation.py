@@ -1,6 +1,8 @@
 """Tumours of simbrain pixel by pixel: a U-Net, the same with a part changed, and a threshold."""
 
+import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,7 +58,7 @@ def train_and_test(config: dict) -> dict:
         ``labels``: whether a test slice has a tumour. ``scores``, shape (n, 5): its
         :data:`COLUMNS`; where it has none, the first says whether something was found, 1 or 0.
     """
-    train, validation, test = _splits(config["data"], config["test_seed"])
+    train, validation, test = splits(config["data"], config["test_seed"])
     facts = {"n_images": len(train), "n_subjects": len(np.unique(train.subjects)), "steps": None}
     if config["model"] == "threshold":
         found = threshold_masks(test.images, *best_threshold(validation))
@@ -66,30 +68,35 @@ def train_and_test(config: dict) -> dict:
             if config["model"] in ("entropy", "dice")
             else tasks.Segmentation()
         )
-        keras = training.import_keras()
-        keras.backend.clear_session()
-        training.set_seed(config["seed"])
-        skips = config["model"] != "no-skips"
-        network = build_unet(train.images.shape[1:], task, seed=config["seed"], skips=skips)
-        settings = training.recipe("unet", n_images=len(train))
-        settings["batch_size"] = config["batch_size"] or settings["batch_size"]
-        an_epoch = len(train) // settings["batch_size"]
-        settings["epochs"] = max(1, round(config["steps"] / an_epoch))
-        training.fit(network, train, task=task, seed=config["seed"], **settings)
+        build = functools.partial(build_unet, skips=config["model"] != "no-skips")
+        network, more = trained("unet", build, train, task, config)
         known, new = (
             training.predict(network, split.images, task, mirror=True)
             for split in (validation, test)
         )
         cut = max(CUTS, key=lambda cut: _mean_dice(validation, known >= cut))
         found = new >= cut
-        facts |= {"steps": settings["epochs"] * an_epoch, "n_weights": network.count_params()}
-        facts["cut"] = round(float(cut), 2)
+        facts |= more | {"cut": round(float(cut), 2)}
     table = segmentation.measure_masks(
         test.masks > 0, found, spacing=test.table["row_spacing_mm"].to_numpy()
     )
     table["dice"] = np.where(test.labels == 1, table["dice"], found.any(axis=(1, 2)))
     scores = table[list(COLUMNS)].to_numpy(dtype=float)
     return {"labels": test.labels, "subjects": test.subjects, "scores": scores} | facts
+
+
+def trained(name: str, build: Callable, train: Split, task, config: dict):
+    """Train a network of a name that a recipe knows; return it, its steps and its weights."""
+    keras = training.import_keras()
+    keras.backend.clear_session()
+    training.set_seed(config["seed"])
+    network = build(train.images.shape[1:], task, seed=config["seed"])
+    settings = training.recipe(name, n_images=len(train))
+    settings["batch_size"] = config["batch_size"] or settings["batch_size"]
+    an_epoch = len(train) // settings["batch_size"]
+    settings["epochs"] = max(1, round(config["steps"] / an_epoch))
+    training.fit(network, train, task=task, seed=config["seed"], **settings)
+    return network, {"steps": settings["epochs"] * an_epoch, "n_weights": network.count_params()}
 
 
 def best_threshold(split: Split) -> tuple[float, int, bool]:
@@ -132,7 +139,7 @@ def _mean_dice(split: Split, masks: np.ndarray) -> float:
     return segmentation.dice(split.masks[there] > 0, masks[there]).mean()
 
 
-def _splits(name: str, test_seed: int) -> list[Split]:
+def splits(name: str, test_seed: int) -> list[Split]:
     """Return training, validation and test slices, the brain of each standardised."""
     data = load_simbrain(difficulty=DATA[name])
     splits = data.train, data.validation, new_patients(test_seed, difficulty=DATA[name])
