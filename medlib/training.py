@@ -18,10 +18,11 @@ from medlib.errors import UsageError
 # `benchmarks/recipe.py` compares networks and settings again. Not so the rate of the recurrent
 # network: it is that of the plain one, whose encoder it has.
 LEARNING_RATES = {"cnn": 4e-3, "resnet": 1e-3, "rnn": 4e-3, "vit": 8e-3, "vit_patches": 1e-3}
-# Tried on simbrain and breast ultrasound.
+# Tried on simbrain and, the first, on breast ultrasound.
+MOVED = {"flip": True, "shift": 0.1, "rotation": 10.0, "zoom": 0.1}
 OF_ITS_OWN = {
-    name: {"learning_rate": 3e-3, "batch_size": 16, "augmentation": {"flip": True}}
-    for name in ("unet", "detector")
+    "unet": {"learning_rate": 1e-2, "batch_size": 16, "augmentation": MOVED},
+    "detector": {"learning_rate": 2e-2, "batch_size": 16, "augmentation": MOVED},
 }
 AUGMENTATION = {
     "flip": True,

@@ -1,6 +1,8 @@
 """Tumours of simbrain pixel by pixel: a U-Net, the same with a part changed, and a threshold."""
 
+import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,14 +74,17 @@ def train_and_test(config: dict) -> dict:
         :data:`COLUMNS`, areas and diameters of the quiet masks; where it has no tumour, the first
         two say whether something was found, 1 or 0.
     """
-    train, validation, test = _splits(config["data"], config["test_seed"])
+    train, validation, test = splits(config["data"], config["test_seed"])
     facts = {"n_images": len(train), "n_subjects": len(np.unique(train.subjects)), "steps": None}
     if config["model"] == "threshold":
         known, new, draw, rules = validation.images, test.images, threshold_masks, _thresholds()
     else:
-        network, more = _train(train, config)
+        model = config["model"]
+        task = tasks.Segmentation() if model in ("unet", "no-skips") else Part(part=model)
+        build = functools.partial(build_unet, skips=model != "no-skips")
+        network, more = trained("unet", build, train, task, config)
         known, new = (
-            training.predict(network, split.images, tasks.Segmentation(), mirror=True)
+            training.predict(network, split.images, task, mirror=True)
             for split in (validation, test)
         )
         facts |= more
@@ -96,19 +101,17 @@ def train_and_test(config: dict) -> dict:
     return {"labels": test.labels, "subjects": test.subjects, "scores": scores} | facts
 
 
-def _train(train: Split, config: dict) -> tuple:
-    """Return a trained network, and facts of it."""
-    model, seed = config["model"], config["seed"]
-    task = tasks.Segmentation() if model in ("unet", "no-skips") else Part(part=model)
+def trained(name: str, build: Callable, train: Split, task, config: dict):
+    """Train a network of a name that a recipe knows; return it, its steps and its weights."""
     keras = training.import_keras()
     keras.backend.clear_session()
-    training.set_seed(seed)
-    network = build_unet(train.images.shape[1:], task, seed=seed, skips=model != "no-skips")
-    settings = training.recipe("unet", n_images=len(train))
+    training.set_seed(config["seed"])
+    network = build(train.images.shape[1:], task, seed=config["seed"])
+    settings = training.recipe(name, n_images=len(train))
     settings["batch_size"] = config["batch_size"] or settings["batch_size"]
     an_epoch = len(train) // settings["batch_size"]
     settings["epochs"] = max(1, round(config["steps"] / an_epoch))
-    training.fit(network, train, task=task, seed=seed, **settings)
+    training.fit(network, train, task=task, seed=config["seed"], **settings)
     return network, {"steps": settings["epochs"] * an_epoch, "n_weights": network.count_params()}
 
 
@@ -181,7 +184,7 @@ def threshold_masks(
     return masks
 
 
-def _splits(name: str, test_seed: int) -> list[Split]:
+def splits(name: str, test_seed: int) -> list[Split]:
     """Return training, validation and test slices, the brain of each standardised."""
     data = load_simbrain(difficulty=DATA[name])
     splits = data.train, data.validation, new_patients(test_seed, difficulty=DATA[name])
