@@ -28,7 +28,6 @@ from medlib import training
 from medlib.datasets.simbrain import load_simbrain
 from medlib.datasets.structure import MedicalDataset, Split
 from medlib.models import classical
-from medlib.preprocessing import fit_normalisation
 from medlib.tasks import Classification
 
 # What the table says of the examination, not of the tumour.
@@ -171,9 +170,10 @@ def train_cnn(data: MedicalDataset, seed: int) -> np.ndarray:
     """Lesson 05: standardised input, plain fit, the best of the last epochs by validation AUC."""
     keras = training.import_keras()
     training.set_seed(seed)
-    standardise = fit_normalisation(data.train.images)
+    standardise = keras.layers.Normalization()
+    standardise.adapt(data.train.images)
     train, validation, test = (
-        standardise.apply(split.images) for split in (data.train, data.validation, data.test)
+        standardise(split.images).numpy() for split in (data.train, data.validation, data.test)
     )
     model = build_plain(data.image_shape)
     auc = keras.metrics.AUC(name="auc")

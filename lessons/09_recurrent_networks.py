@@ -604,8 +604,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# Look at the ends of the tumours in the first two patients: with context a doubtful slice beside a clear one is believed. In the last
-# patient both readers miss the tumour: a faint suspicion that no neighbour supports gets weaker still. Three patients
+# Look at the ends of the tumour in the first patient: with context a doubtful slice beside a clear one is believed. In the last
+# patient a suspicion that no clear neighbour supports gets weaker still, and the tumour is missed. Three patients
 # illustrate; they prove nothing.
 #
 # **Exercise 09.2: context without recurrence.** A one-dimensional convolution along the slices has neighbours, too.

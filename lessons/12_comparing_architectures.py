@@ -117,8 +117,8 @@ def ranking_film():
     for t in range(single.shape[1]):
         for share in (0.5, 1) if t else (1,):  # half-way, there
             heights, now = (share * each[:, t] + (1 - share) * each[:, t - 1] for each in (ranks, single))
-            draw_ranking(ax, heights, single[:, :t], now)
-            ax.set_title(f"300 training images: training {t + 1} of {single.shape[1]}", loc="left")
+            draw_ranking(ax, heights, single[:, :t], now if share == 1 else None)
+            ax.set_title(f"300 training images: training {t + 1} of {single.shape[1]}" + " ..." * (share < 1), loc="left")
             yield fig
     draw_ranking(ax, last, single)
     for y, model in zip(last, present, strict=True):
@@ -161,7 +161,7 @@ if study:
 # |---|---|---|
 # | hand-made features | 96 percentiles and textures, weighed by a logistic regression | [05](05_classical_baseline.ipynb) |
 # | CNN | neighbours belong together; a pattern means the same everywhere | [08](08_first_cnn.ipynb) |
-# | residual CNN | the same, with four times the weights; each block adds to what was there (on the public sets only, further down) | 16 (planned) |
+# | residual CNN | the same, with four times the weights; each block adds to what was there | [16](16_residual_networks.ipynb) |
 # | stem Transformer | a few convolutions, then every place asks every other | [10](10_transformers.ipynb) |
 # | patch Transformer | the same without convolutions | [10](10_transformers.ipynb) |
 # | row RNN | a recurrent network that reads the rows of the image one after the other | [09](09_recurrent_networks.ipynb) |
@@ -179,7 +179,7 @@ if study:
 # 3. **The same tuning.** One number a model, five values, two trainings each: the learning rate of a network, the penalty of a logistic
 #    regression. The log is below. (Patch Transformer: three or four values, [lesson 10](10_transformers.ipynb).)
 # 4. **One test**, when everything is settled, on the test patients of [lesson 10](10_transformers.ipynb): nothing was chosen on them.
-# 5. **Ten seeds** (public sets: five), and an interval for every measured number.
+# 5. **Ten seeds**, and an interval for every measured number.
 
 # %% tags=["plumbing"]
 fig, ax = plt.subplots(figsize=(6.2, 2.5))
@@ -248,7 +248,7 @@ if logs:
     curves = tuned.groupby(["data", "model", "value"])["auc"]
     not_best = [m for m in shown if curves.mean().loc["simbrain", m].idxmax() != USED["simbrain"][m]]
     ledger.say("On simbrain each model has the best of its five values" + (f" (not {listed(not_best)})" if not_best else "") + ". Two trainings with the *same* value differ by {noise:.3f} in the "
-               "median, and by up to {most_noise:.3f}. So a log like this tells useless values from useful ones, and hardly more.", noise=curves.agg(np.ptp).median(), most_noise=curves.agg(np.ptp).max())
+               "median, and by up to {most_noise:.3f}. So two trainings cannot tell a bad value from bad luck. Where the chosen value is the largest tried (CNN, stem Transformer), a still larger one may be better. (The patch Transformer's log is in lesson 10.)", noise=curves.agg(np.ptp).median(), most_noise=curves.agg(np.ptp).max())
     top = tuned.loc[tuned["auc"].idxmax()]
     ledger.say("The highest AUC of all: **{auc:.3f}**, {model} with the value {value:g} on {data}.", auc=top["auc"], model=TITLE[top["model"]], value=top["value"], data=SETS[top["data"]])
 
@@ -479,7 +479,7 @@ if study:
 if study:
     rng, p = np.random.default_rng(0), probabilities(study, "cnn")[0]
     floor = np.mean([tested_error((rng.random(len(p)) < p).astype(int), p) for _ in range(200)])
-    ledger.say("A calibration error is never quite 0: with {n} images even a model whose probabilities are all true would show about {floor:.2f}. And it asks for little: "
+    ledger.say("Chance alone makes a calibration error: if the CNN's probabilities were all true, {n} images would still show about {floor:.2f} (less where probabilities hardly vary). So the errors of GAN and hand-made features may be chance. And it asks for little: "
                "half of the slices show a tumour, so whoever gives 0.5 to all of them guesses, and is perfectly calibrated.", n=len(p), floor=floor)
 
 # %% [markdown]
@@ -548,7 +548,7 @@ if study:
                   "long, and some are no better.")
 
 # %% [markdown]
-# Time alone buys nothing: the patch Transformer costs about as much as the CNN, and guesses, or nearly so.
+# Time alone buys nothing: the patch Transformer costs about as much as the CNN and is hardly better than guessing.
 #
 # ## Against the best
 #
@@ -606,7 +606,7 @@ if study:
 # %% tags=["plumbing"]
 if study:
     m = len(others)
-    ledger.say("Here $m$ = {m}: {all:.0%} for the thick ones; the thin ones are at {level:.1%}.", m=m, all=1 - 0.95**m, level=1 - 0.05 / m)
+    ledger.say("Here $m$ = {m} for each panel: {all:.0%} for the thick ones; the thin ones are at {level:.1%}.", m=m, all=1 - 0.95**m, level=1 - 0.05 / m)
 
 # %% [markdown]
 # One flaw is left: "the best" was picked on these very patients, so its own AUC is a little too good.
@@ -757,7 +757,7 @@ def draw_curves(ax):
         ax.plot(x, [f.value for f in found], style, marker="s" if model == "outsider" else "o", color=COLOUR[model], ms=5)
         ax.errorbar(x, [f.value for f in found], ends, fmt="none", color=COLOUR[model], alpha=0.45, lw=1.5)
     dodged = [2040 * 1.008 ** (k - len(which) / 2) for k in range(len(which))]
-    label_right(ax, dodged, [means["simbrain", model, "all"].value for model in which], which, 2400, 0.043, TITLE | {"outsider": "five numbers"})
+    label_right(ax, dodged, [means["simbrain", model, "all"].value for model in which], which, 2400, 0.043, TITLE)
     ax.axhline(0.5, color=plotting.GREY, ls=":", lw=1)
     ax.text(500, 0.503, "guessing", fontsize=9, color=plotting.GREY)
     ax.set(xscale="log", ylim=(0.43, 1.01), xlim=(280, 2180), xlabel="labelled training images", ylabel="AUC on new patients")
@@ -789,7 +789,7 @@ if study:
     draw_set(left, "breastmnist", "Malignant? (breast ultrasound)")
     draw_set(right, "pneumoniamnist", "Pneumonia? (chest X-ray)")
     n_trainings = " or ".join(str(k) for k in sorted({each.records["seed"].nunique() for each in of_set.values()}))
-    bottom.supxlabel(f"same patients for all; means of {n_trainings} trainings, 95 % intervals over trainings and patients", fontsize=9.5, color="0.35")
+    bottom.supxlabel(f"same patients for all; means of {n_trainings} trainings, 95 % intervals over trainings and patients (public sets: images)", fontsize=9.5, color="0.35")
     plotting.show(fig, save="12_architectures", alt="Top: AUC on simulated brain MR against the number of training images, a curve with 95 % intervals for each "
                   "model. Bottom: AUC with 95 % intervals of the models on breast ultrasound and on chest X-rays.")
 
@@ -853,7 +853,8 @@ if study:
     ledger.say("Always giving the commoner answer is right in {breast:.0%} and {chest:.0%}.", breast=breast, chest=chest)
 
 # %% [markdown]
-# With 156 test images BreastMNIST's intervals are wide. Published tables of that set rank models by much smaller differences.
+# With 156 test images BreastMNIST's intervals are wide, and may still be too narrow: the set does not say which images show the same patient, so they are over
+# images; and near-duplicates may stand in training *and* test. Published tables of that set rank models by much smaller differences.
 #
 # ## Seeds or patients?
 #
@@ -900,7 +901,9 @@ if study:
         middle=more[1], many=more[2], k=len(present), half=(paired.high - paired.low) / 2, unpaired=2 * np.hypot(two["cnn", "all"][1], two["classical", "all"][1]))
 
 # %% [markdown]
-# More trainings shrink only the first kind. With few images, train often. With many, the test patients are the limit, and no computer makes more of them.
+# More trainings shrink only the first kind. With few images, train often. With 2,040 it depends on the model: for the CNN the test patients are the limit, for
+# the residual CNN and the stem Transformer it is still the trainings, even in a mean of ten. (With all 2,040 images no patients are drawn; only the
+# seed is left.) Outside a simulation, no computer makes more patients.
 #
 # ## Common claims
 #
@@ -948,7 +951,8 @@ if study:
         for claim, (*_, where) in CLAIMS.items()])
 
 # %% [markdown]
-# Bold numbers have an interval that excludes zero. The others do not show that there is no difference: look at the width. And what was "learnt without labels" met labels
+# Bold numbers have a 95 % interval that excludes zero, not corrected for looking so often: those that exclude it narrowly (learning without labels; the RNN
+# on BreastMNIST) would not survive that. The others do not show that there is no difference: look at the width. And what was "learnt without labels" met labels
 # after all, in its logistic regression.
 #
 # ## What is each for?
@@ -958,7 +962,7 @@ if study:
 # %% tags=["plumbing"]
 if study:
     turned, synthetic = stored("stacks", "reversed"), stored("synthetic")
-    say_table(["", "worth a try when", "evidence in this course (AUC)"], [
+    say_table(["", "worth a try when", "what this course has measured (AUC)"], [
         ["hand-made features", "you know what to look for, or images are few; as a rival, always", "300 images: " + "; ".join(f"{TITLE[m]} {brief(means['simbrain', m, 300])}" for m in ("outsider", "classical"))],
         ["CNN", "the finding is local: the default", f"1,000 images: {brief(means['simbrain', 'cnn', 1000])}"],
         ["residual CNN", "networks get deep, images large", "minus CNN: " + "; ".join(f"{SETS[name]} {gap.value:+.3f}" for name, gap in claimed["bigger networks are better"].items())],

@@ -141,11 +141,9 @@ class ExactResume(keras.callbacks.Callback):
         try:
             with np.load(self.path, allow_pickle=False) as saved:
                 rows = json.loads(str(saved["history"]))
-                values = [saved[f"state_{i}"] for i in range(len(variables))]
-                if f"state_{len(variables)}" in saved:
-                    raise ValueError("more weights")
-            if any(v.shape != value.shape for v, value in zip(variables, values, strict=True)):
-                raise ValueError("weights of other shapes")
+                values = [saved[name] for name in saved if name != "history"]
+            if [value.shape for value in values] != [tuple(v.shape) for v in variables]:
+                raise ValueError("other weights")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 str(self.path),

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medlib import models
-from medlib.errors import MedlibError, UsageError
+from medlib.errors import MedlibError
 
 
 def new_app(name: str, text: str) -> typer.Typer:
@@ -56,6 +56,27 @@ app = new_app(
 data_app = typer.Typer(help="What data sets there are, and fetching them.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+
+def _parse_merge(texts: list[str]) -> dict[str, list[str]]:
+    """Read ["tumour=benign,malignant"] as {"tumour": ["benign", "malignant"]}."""
+    merged = {}
+    for text in texts:
+        name, _, old = text.partition("=")
+        merged.setdefault(name.strip(), []).extend(_parse_names(old))
+    return merged
+
+
+def _parse_names(text: str) -> list[str]:
+    """Read "benign,malignant" as a list."""
+    return [name.strip() for name in text.split(",")]
+
+
+def _parse_window(text: str) -> tuple[float, float]:
+    """Read "40,400" as a centre and a width."""
+    centre, width = (float(number) for number in text.split(","))
+    return centre, width
+
+
 Merge = Annotated[
     list[str] | None,
     typer.Option(help="Join labels, as tumour=benign,malignant. May be given several times."),
@@ -64,7 +85,7 @@ Classes = Annotated[
     str | None, typer.Option(help="Keep only images of these labels, as benign,malignant.")
 ]
 
-NETWORKS = f"{', '.join(models.NAMES)}; to segment {', '.join(models.SEGMENTING)}"
+NETWORKS = f"{', '.join(models.NAMES)}; to segment unet; to detect detector"
 
 
 @app.command()
@@ -74,30 +95,39 @@ def train(
         typer.Argument(
             metavar="DATA",
             help="A set's name (see medlib data list), a CSV with the columns image and label, and"
-            " if known mask, subject and split, or a folder with one sub-folder a label.",
+            " if known mask, subject, split and boxes, or a folder with one sub-folder a label.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder: new, or one to continue.")],
-    folds: Annotated[int, typer.Option(help="Of a cross-validation of unsplit data; 1: none.")] = 5,
-    seeds: Annotated[int, typer.Option(help="Networks to average, of data with a split.")] = 1,
-    task: Annotated[str, typer.Option(help="classify, or segment: learns masks.")] = "classify",
+    folds: Annotated[int, typer.Option(min=1, help="Of a cross-validation; 1: none.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks to average, of split data.")] = 1,
+    task: Annotated[str, typer.Option(help="classify, segment or detect.")] = "classify",
     model: Annotated[str | None, typer.Option(help=f"Network: {NETWORKS}.")] = None,
     positive: Annotated[
         str | None, typer.Option(help="Of two classes, the finding. Default: not the healthy one.")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="Height and width, pixels. Default: the set's own, or 64.")
+        int | None,
+        typer.Option(min=8, max=1024, help="Side in pixels. Default: the set's own, or 64."),
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(help="Slices of a stack, for volumes. Default: the middle slice.")
+        int | None, typer.Option(min=2, help="Slices of a stack. Default: the middle slice.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Default: by the number of images.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights and order of images, not of folds.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Default: by the number of images.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of weights and order of images, not of folds.")
+    ] = 0,
     merge: Merge = None,
     classes: Classes = None,
     window: Annotated[
         str | None,
-        typer.Option(metavar="CENTRE,WIDTH", help="Of CT, in HU, as 40,400. Default: the file's."),
+        typer.Option(
+            parser=_parse_window,
+            metavar="CENTRE,WIDTH",
+            help="Of CT, in HU, as 40,400. Default: the file's.",
+        ),
     ] = None,
 ) -> None:
     """Train networks on a named set or on your own images, and measure them.
@@ -112,6 +142,11 @@ def train(
     With --task segment a network learns masks: the column mask, or
     NAME_mask.png beside NAME.png. Images without one are left out,
     unless their label says that there is nothing to see (normal ...).
+
+    With --task detect it learns boxes: those around the lesions of the
+    masks, or the columns x_min, y_min, x_max and y_max, in pixels of
+    the file from its upper left corner, one row a lesion. An image
+    whose row has no box is one in which nobody found a lesion.
 
     Stopped at any moment, the same command continues it, and it
     ends with the same weights.
@@ -131,10 +166,10 @@ def train(
                 folds=folds,
                 seeds=seeds,
                 seed=seed,
-                merge=_parse_merge(merge),
-                classes=_parse_names("--classes", classes),
+                merge=merge and _parse_merge(merge),
+                classes=classes and _parse_names(classes),
                 positive=positive,
-                window=_parse_window(window),
+                window=window,
                 on_epoch=on_epoch,
             )
     except KeyboardInterrupt:
@@ -173,16 +208,21 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="PNG, JPEG, TIFF, DICOM or NIfTI.")
     ],
-    out: Annotated[Path, typer.Option(help="CSV to write: a class, or sizes, of each image.")],
+    out: Annotated[Path, typer.Option(help="CSV to write: a class, sizes or boxes of each image.")],
 ) -> None:
     """Predict images with the average of the run's networks.
 
     A network that segments writes masks as well: those of OUT.csv
     into the folder OUT_masks, PNG or NIfTI of the size of their
-    images, of every slice of a volume, though it learnt from slices
-    in the middle. The table then has the area and the longest
-    diameter, of the slice where they are largest, in mm and its
-    square, or in pixels where the file has no spacing.
+    images, of every slice of a volume. The table then has the area
+    and the longest diameter, of the slice where they are largest,
+    in mm and its square, or in pixels where the file has no
+    spacing.
+
+    Of a network that detects, the table has a row for each box, in
+    pixels of the file (of a volume: of its axial slices), with a
+    score from 0 to 1, and a row without a box for an image in which
+    it finds none.
 
     An image that cannot be used is named on stderr and the others
     still get predictions; the exit code is then 1.
@@ -196,46 +236,10 @@ def predict(
         predictions.to_csv(partial, index=False)
     for error in errors:
         print(f"medlib: {error}", file=sys.stderr)
-    print(f"{len(predictions)} predictions in {out}")
+    print(f"{len(images) - len(errors)} predictions in {out}")
     if errors:
         print(f"medlib: {len(errors)} of {len(images)} images failed", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _parse_merge(texts: list[str] | None) -> dict[str, tuple[str, ...]] | None:
-    """Read ["tumour=benign,malignant"] as {"tumour": ("benign", "malignant")}."""
-    if not texts:
-        return None
-    merged = {}
-    for text in texts:
-        name, equals, old = text.partition("=")
-        name = name.strip()
-        if not equals or not name or name in merged:
-            raise UsageError("--merge", expected="NEW=OLD,OLD, each NEW once", found=repr(text))
-        merged[name] = _parse_names("--merge", old)
-    return merged
-
-
-def _parse_names(option: str, text: str | None) -> tuple[str, ...] | None:
-    """Read "benign,malignant" as a tuple."""
-    if text is None:
-        return None
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise UsageError(option, expected="different names, with commas between", found=repr(text))
-    return names
-
-
-def _parse_window(text: str | None) -> tuple[float, float] | None:
-    """Read "40,400" as a centre and a width."""
-    if text is None:
-        return None
-    try:
-        centre, width = (float(number) for number in text.split(","))
-    except ValueError:
-        expected = "centre and width in Hounsfield units, as 40,400"
-        raise UsageError("--window", expected=expected, found=repr(text)) from None
-    return centre, width
 
 
 @data_app.command("list")

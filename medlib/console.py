@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
+
+from medlib.progress import progress_bar
 
 
 @contextlib.contextmanager
@@ -19,16 +20,12 @@ def epochs() -> Iterator[Callable[[str, dict, int], None]]:
         To be called after each epoch with the name of the network, its row of the history and the
         number of epochs.
     """
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("reading images", total=None)
+    with progress_bar("training") as advance:
 
         def on_epoch(name: str, row: dict, total: int) -> None:
-            if row["epoch"] == 1:
-                bars.reset(bar)
             text = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key != "epoch")
             title = f"{name}, epoch {row['epoch']} of {total}: {text}"
-            bars.update(bar, completed=row["epoch"], total=total, description=title)
+            advance(0, completed=row["epoch"], total=total, description=title)
 
         yield on_epoch
 

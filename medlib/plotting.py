@@ -184,20 +184,7 @@ def image_grid(
     images = np.asarray(images)
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
-    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3)) or not images.size:
-        raise UsageError(
-            "image_grid(images)",
-            expected="shape (n, height, width) or (n, height, width, 1 or 3)",
-            found=f"shape {images.shape}",
-            advice="Choose one channel with images[..., 0]",
-        )
-    if titles is not None and len(titles) != len(images):
-        raise UsageError(
-            "image_grid(titles=...)", expected=f"{len(images)} titles", found=f"{len(titles)}"
-        )
     low, high = window
-    if not low < high:
-        raise UsageError("image_grid(window=...)", expected="low < high", found=f"{window}")
     columns = max(1, min(columns, len(images)))
     rows = -(-len(images) // columns)
     cell = min(PAGE_WIDTH / columns, 3.0)
@@ -206,15 +193,12 @@ def image_grid(
         fig, axes = plt.subplots(
             rows, columns, figsize=(cell * columns, height * rows + 0.3), squeeze=False
         )
-        for position, ax in enumerate(axes.flat):
+        for ax in axes.flat[len(images) :]:
+            ax.remove()
+        for ax, image, title in zip(fig.axes, images, titles or [""] * len(images), strict=True):
             ax.set_axis_off()
-            if position >= len(images):
-                ax.remove()
-                continue
-            scaled = np.clip((images[position] - low) / (high - low), 0, 1)
-            ax.imshow(scaled, cmap="gray", vmin=0, vmax=1)
-            if titles is not None:
-                ax.set_title(titles[position], fontsize=11)
+            ax.imshow(np.clip((image - low) / (high - low), 0, 1), cmap="gray", vmin=0, vmax=1)
+            ax.set_title(title, fontsize=11)
         fig.supxlabel(f"window {low:g} (black) to {high:g} (white)", fontsize=10, color=GREY)
     return fig
 
@@ -237,6 +221,25 @@ def outline(ax: Axes, mask: np.ndarray, *, colour: str = ORANGE) -> None:
         limits = ax.axis()
         ax.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=1.5)
         ax.axis(limits)
+
+
+def boxes(ax: Axes, corners: np.ndarray, *, colour: str = ORANGE, opacity=1.0) -> None:
+    """Draw boxes over an image.
+
+    Parameters
+    ----------
+    ax : Axes
+        With the image drawn in pixel coordinates.
+    corners : ndarray, shape (k, 4)
+        First row and column, last row + 1 and column + 1.
+    colour : str
+    opacity : float, or one for each box
+        From 0 to 1.
+    """
+    for box, alpha in zip(corners, np.resize(opacity, len(corners)), strict=True):
+        top, left, bottom, right = box - 0.5  # the middle of a pixel is a whole number
+        across, down = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        ax.plot(across, down, color=colour, linewidth=1.5, alpha=alpha)
 
 
 def roc_curve(ax: Axes, labels: np.ndarray, scores: np.ndarray, *, label: str) -> None:

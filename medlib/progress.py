@@ -26,17 +26,17 @@ def progress_bar(title: str, total: float | None = None) -> Iterator[Callable[..
     Yields
     ------
     callable
-        ``advance(amount=1, total=None)``, to be called after each piece of work; ``total`` where
-        it becomes known only now.
+        ``advance(amount=1, **changes)``, to be called after each piece of work; changes are those
+        of :meth:`rich.progress.Progress.update`, such as ``total`` where it becomes known only now.
     """
     console = Console(stderr=True)
     start = time.monotonic()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total, visible=False)
 
-        def advance(amount: float = 1, total: float | None = None) -> None:
+        def advance(amount: float = 1, **changes) -> None:
             visible = time.monotonic() - start > SHOWN_AFTER_SECONDS
-            bar.update(task, advance=amount, total=total, visible=visible)
+            bar.update(task, advance=amount, visible=visible, **changes)
 
         yield advance
 

@@ -6,10 +6,11 @@ from html import escape
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from medlib import plotting, tasks
 from medlib.datasets.structure import Split
-from medlib.evaluation import classification, segmentation, statistics
+from medlib.evaluation import classification, detection, segmentation, statistics
 
 N_ERRORS = 8  # shown as pictures
 STYLE = """
@@ -34,7 +35,8 @@ def page(
         One row an epoch of each network.
     measured : Split
         The images that the metrics are about.
-    predictions : ndarray, shape (n, classes), or (n, height, width)
+    predictions : ndarray
+        As the task predicts them.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def metric_table(metrics: dict) -> pd.DataFrame:
     -------
     DataFrame
         Index: the metrics; columns ``network [95 %]``, ``classical model [95 %]`` where it was
-        measured, and ``images``.
+        measured, and ``n``: images, or what the metric is about (subjects, lesions).
     """
     columns = {"network [95 %]": metrics["metrics"]}
     if metrics.get("classical"):
@@ -80,7 +82,7 @@ def metric_table(metrics: dict) -> pd.DataFrame:
         name: {row["metric"]: _interval(row) for row in rows} for name, rows in columns.items()
     }
     counts = {row["metric"]: row["n"] for row in metrics["metrics"]}
-    return pd.DataFrame(texts | {"images": counts})
+    return pd.DataFrame(texts | {"n": counts})
 
 
 def remarks(metrics: dict) -> list[str]:
@@ -141,9 +143,11 @@ def _curves(history: pd.DataFrame):
 
 def _classes(task, measured: Split, predictions: np.ndarray) -> list[str]:
     names = task.class_names
+    answers = classification.predicted_labels(predictions)
+    counts = confusion_matrix(measured.labels, answers, labels=range(len(names)))
     parts = [
         f"<h2>{escape(' or '.join(names))}: right and wrong answers</h2>",
-        classification.confusion_matrix(measured.labels, predictions, names).to_html(),
+        pd.DataFrame(counts, names, names).to_html(),
         "<p>Rows: what is true. Columns: what was answered.</p>",
     ]
     if len(names) == 2:
@@ -165,12 +169,31 @@ def _masks(task, measured: Split, predictions: np.ndarray) -> list[str]:
     return ["<h2>Masks</h2>", _picture(fig, text), f"<p>{text} {segmentation.EMPTY_MASKS}</p>"]
 
 
-SECTIONS = {"classify": _classes, "segment": _masks}
+def _boxes(task, measured: Split, predictions: np.ndarray) -> list[str]:
+    lesions, alarms = task.matched(measured, predictions)
+    curve = detection.free_response_curve(lesions, alarms, len(measured))
+    fig, ax = plt.subplots(figsize=(5.2, 3.6))
+    ax.plot(curve["false_positives"], curve["sensitivity"], drawstyle="steps-post")
+    ax.set(xlabel="false positives an image", ylabel="sensitivity", ylim=(0, 1.02), xlim=(0, 2))
+    text = "Free-response curve: lesions found against false alarms, for every least score."
+    parts = ["<h2>Free-response curve</h2>", _picture(fig, text)]
+    missed = lesions.sort_values("score")["image"].iloc[: N_ERRORS // 2]
+    false = alarms.sort_values("score", ascending=False)["image"].iloc[: N_ERRORS // 2]
+    shown = list(dict.fromkeys([*missed.astype(int), *false.astype(int)])) or [0]
+    found = task.boxes(predictions[shown])
+    titles = [f"surest {max(scores, default=0):.2f}" for _, scores in found]
+    fig = plotting.image_grid(_grey_or_colour(measured.images[shown]), titles=titles)
+    for ax, row, (boxes, scores) in zip(fig.axes, shown, found, strict=True):
+        plotting.boxes(ax, measured.boxes[row])
+        plotting.boxes(ax, boxes, colour=plotting.SKY, opacity=scores)
+    text = "The least sure lesions, then the surest false alarms: orange as annotated, blue found."
+    return [*parts, "<h2>Boxes</h2>", _picture(fig, text), f"<p>{text} {detection.HIT_RULE}</p>"]
+
+
+SECTIONS = {"classify": _classes, "segment": _masks, "detect": _boxes}
 
 
 def _roc(measured: Split, predictions: np.ndarray) -> str:
-    from sklearn.metrics import roc_curve
-
     grid = np.linspace(0, 1, 101)
 
     def sensitivities(labels, scores):

@@ -36,7 +36,7 @@ class Run:
 
     folder: Path
     config: runfiles.Config
-    task: tasks.Classification | tasks.Segmentation
+    task: tasks.Classification | tasks.Segmentation | tasks.Detection
     networks: list[Any]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -116,8 +116,7 @@ def train(
     Raises
     ------
     UsageError
-        If there is no such task or model, a number is out of range, or the folder holds another
-        training.
+        If there is no such task or model, or the folder holds another training.
     DataError, DownloadError
         If the data cannot be used.
     RunError
@@ -128,12 +127,9 @@ def train(
     kind = tasks.TASKS[task]
     model = model or kind.networks[0]
     expect_one_of("model", model, kind.networks)
-    for name, value in (("epochs", epochs), ("folds", folds), ("seeds", seeds)):
-        if value is not None and value < 1:
-            raise UsageError(name, expected="1 or more", found=str(value))
-    training.expect_seed(seed)
     started = runfiles.read_config(out)
-    images = datasets.read(data, least_classes=kind.least_classes, **reading)
+    how = {"least_classes": kind.least_classes, "every_slice": kind.every_slice}
+    images = datasets.read(data, **how, **reading)
     task = kind(tuple(images.class_names))
     images = task.select(images)
     if images.given_split is not None:
@@ -198,16 +194,7 @@ def read_run(folder: str | Path) -> Run:
         advice = "The same `medlib train` command continues it"
         raise RunError(str(folder), expected=expected, found=found, advice=advice)
     task = tasks.TASKS[config.task](tuple(config.class_names))
-    networks = []
-    for path in (folder / file for file in config.model_files):
-        network = runfiles.load_model(path)
-        shapes = (network.input_shape[1:], network.output_shape[-1])
-        wanted = (tuple(config.image_shape), task.n_units)
-        if shapes != wanted:
-            expected = f"a network from shape {wanted[0]} to {wanted[1]}, as {runfiles.CONFIG} says"
-            found = f"one from {shapes[0]} to {shapes[1]}"
-            raise RunError(str(path), expected=expected, found=found)
-        networks.append(network)
+    networks = [runfiles.load_model(folder / file) for file in config.model_files]
     return Run(folder, config, task, networks)
 
 
@@ -245,6 +232,7 @@ def evaluate(run: Run, data: str) -> tuple[pd.DataFrame, str]:
         merge=config.merge if named else None,
         classes=config.classes,
         channels=len(config.channel_names),
+        every_slice=run.task.every_slice,
         **config.reading,
     )
     images = run.task.select(images)
@@ -278,7 +266,9 @@ def predict(
     -------
     predictions : DataFrame
         Column ``image``, and the task's: ``label`` and one ``probability_<class>`` for each class,
-        or ``mask``, ``area``, ``diameter`` (the longest) and ``unit`` ("mm", areas in its square).
+        or ``mask``, ``area``, ``diameter`` (the longest) and ``unit`` ("mm", areas in its square),
+        or a row for each box: ``slice``, corners in pixels of the file, ``score``, ``height``,
+        ``width`` and ``unit``; one without a box for an image in which none was found.
     errors : list of MedlibError
         One for each file that could not be used.
     """
@@ -298,7 +288,7 @@ def predict(
         for path, pixels in loaded:
             own, found = np.split(found, [len(pixels)])
             out = masks and masks / os.path.relpath(path, root)
-            rows.append({"image": str(path)} | run.task.answer(path, own, out))
+            rows += [{"image": str(path)} | row for row in run.task.answer(path, own, out)]
     return pd.DataFrame(rows, columns=["image", *run.task.answer_names]), errors
 
 
@@ -393,7 +383,7 @@ def _finish(out: Path, images: Images, members: list[Member], *, task, config) -
     listed = _list_images(images, members, config)
     answers = listed.loc[rows, ["image", "subject", "label"]].reset_index(drop=True)
     answers = answers.rename(columns={"label": "true_label"})
-    answers = answers.assign(**task.columns(measured, predictions))
+    answers = answers.join(pd.DataFrame(task.columns(measured, predictions)))
     runfiles.write_table(out / runfiles.PREDICTIONS, answers)
     runfiles.write_table(out / runfiles.SPLITS, listed)
     history = pd.read_csv(out / runfiles.HISTORY)
@@ -486,7 +476,9 @@ def _rows(metrics: pd.DataFrame) -> list[dict]:
 
 
 def _fingerprint(split: Split, task) -> str:
-    """Hash what the network sees: images and labels or masks, whatever the files are called."""
+    """Hash what the network sees: images, labels, masks or boxes, whatever files are called."""
     digest = hashlib.blake2b("".join(image_hashes(split.images)).encode(), digest_size=16)
-    digest.update(b"".join(getattr(split, name).tobytes() for name in task.learns))
+    for learnt in (getattr(split, name) for name in task.learns):
+        is_one = learnt.dtype != object  # array; boxes are one an image
+        digest.update(learnt.tobytes() if is_one else str([b.tolist() for b in learnt]).encode())
     return digest.hexdigest()

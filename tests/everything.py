@@ -82,6 +82,8 @@ def known_studies():
     yield "stacks", "1"
     yield "synthetic", "1"
     yield "architectures", "1"
+    yield "degradation", "1"
+    yield "transfer", "1"
     if os.environ.get("MEDLIB_DATA"):
         yield "public_benchmark", "1"
         yield "tuning", "1"

@@ -63,7 +63,7 @@ def test_a_stack_is_judged_by_the_largest_of_each_feature_whatever_the_order(nam
 
 
 def test_a_wrong_name_is_answered_with_the_right_ones():
-    known = ", ".join((*models.NAMES, *models.SEGMENTING))
+    known = ", ".join((*models.NAMES, *models.SEGMENTING, *models.DETECTING))
     with pytest.raises(UsageError, match=f"model: expected one of {known}, found 'alexnet'"):
         models.build("alexnet", SHAPE, TWO, seed=0)
 

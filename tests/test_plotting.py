@@ -120,21 +120,6 @@ def test_image_grid_has_one_axes_for_each_image(shape):
     assert len(fig.axes) == 5
 
 
-@pytest.mark.parametrize(
-    ("images", "options", "match"),
-    [
-        (np.zeros((8, 8)), {}, "shape"),
-        (np.zeros((2, 8, 8, 2)), {}, "channel"),
-        (np.zeros((0, 8, 8)), {}, "shape"),
-        (np.zeros((2, 8, 8)), {"titles": ["one"]}, "2 titles"),
-        (np.zeros((2, 8, 8)), {"window": (1, 0)}, "low < high"),
-    ],
-)
-def test_image_grid_refuses_what_does_not_fit(images, options, match):
-    with pytest.raises(UsageError, match=match):
-        plotting.image_grid(images, **options)
-
-
 def test_outline_goes_around_the_mask_and_leaves_the_view():
     fig = plotting.image_grid(np.zeros((2, 10, 10)))
     mask = np.zeros((10, 10), bool)

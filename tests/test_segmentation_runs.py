@@ -97,15 +97,16 @@ def see_brightness(monkeypatch):
 def test_a_folder_of_volumes_is_learnt_and_measured_in_millimetres(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
     found = {row["metric"]: row for row in metrics["metrics"]}
-    assert found["Dice"]["n"] == 9
-    assert found["false findings"]["n"] == 3
+    assert found["Dice"]["n"] == 9 * 3  # every slice is learnt from and measured
+    assert found["false findings"]["n"] == 3 * 3
     assert found["Dice"]["low"] <= found["Dice"]["value"] <= found["Dice"]["high"]
     assert "95 % Hausdorff distance (mm)" in found
     assert metrics["score"] == "Dice"
     assert metrics["classical"] is None
     table = pd.read_csv(finished / "predictions.csv")
     assert set(table["unit"]) == {"mm"}
-    inside = table["true_area"] > 0  # of the slice in the middle: 8 x 6 voxels of 2 x 1 mm
+    assert table["image"].str.fullmatch(r"p\d+/scan.nii.gz, slice [012]").all()
+    inside = table["true_area"] > 0  # 8 x 6 voxels of 2 x 1 mm
     assert table["true_area"][inside].mean() == pytest.approx(96, rel=0.2)
     page = (finished / "report.html").read_text()
     for words in ("orange as annotated", "share with a false finding", "Network unet"):
@@ -115,7 +116,7 @@ def test_a_folder_of_volumes_is_learnt_and_measured_in_millimetres(finished):
     config = json.loads((finished / "config.json").read_text())
     assert (config["task"], config["model"]) == ("segment", "unet")
     assert config["training"]["batch_size"] == 16
-    assert recipe("unet", n_images=100)["augmentation"] == {"flip": True}
+    assert recipe("unet", n_images=100)["augmentation"]["flip"] is True
 
 
 def test_masks_of_volumes_lie_on_what_was_found(finished, volumes, tmp_path, capsys, monkeypatch):
@@ -166,7 +167,7 @@ def test_masks_stay_in_their_folder_and_images_as_they_are(finished, volumes, tm
 def test_other_volumes_may_have_other_labels(finished, tmp_path, volumes):
     other = write_volumes(tmp_path / "other", label="a hospital's own word")
     table, measured_on = runs.evaluate(runs.read_run(finished), str(other))
-    assert measured_on == f"all 12 images of {other}"
+    assert measured_on == f"all {12 * 3} images of {other}"
     assert table["metric"][0] == "Dice"
     again, measured_on = runs.evaluate(runs.read_run(finished), str(volumes))
     assert "had not seen its subject" in measured_on
@@ -250,7 +251,7 @@ def test_masks_that_cannot_be_learnt_are_one_line(name, message, tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "outline"], "task: expected one of classify, segment, found 'outline'"),
+        (["--task", "outline"], "task: expected one of classify, segment, detect, found 'outline'"),
         (["--task", "segment", "--model", "cnn"], "model: expected one of unet, found 'cnn'"),
         (["--model", "unet"], "model: expected one of cnn, resnet"),
         (["--task", "segment", "--image-size", "20"], "multiples of 8, found 20 x 20"),
@@ -282,8 +283,8 @@ def test_what_a_reader_must_know_of_masks_is_noted(tmp_path):
     texts = [str(note.message) for note in notes if str(note.message).startswith("own: ")]
     assert texts == [
         "own: 1 of 12 images have no mask and are left out",
-        "own: there are structures 1 to 2 in the masks: they count as one",
         "own: not every image has a pixel spacing: sizes are in pixels of the files",
+        "own: there are structures 1 to 2 in the masks: they count as one",
     ]
     assert len(pd.read_csv(tmp_path / "run" / "splits.csv")) == 11
 

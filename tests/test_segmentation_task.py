@@ -51,6 +51,28 @@ def test_the_loss_is_smallest_where_masks_agree(keras):
     assert right < 0.1 < min(empty, full)
 
 
+def test_the_loss_counts_every_image_the_same(keras):
+    """By hand, from probabilities of 0.2 everywhere: a small structure, a large one, none."""
+    truth = np.zeros((3, 16, 16, 1), np.float32)
+    truth[0, :2, :2], truth[1, :8, :8] = 1, 1
+    found = np.full_like(truth, 0.2)
+    entropy = -(68 * np.log(0.2) + (768 - 68) * np.log(0.8)) / 768
+    spread = 0.2 * 256
+    parts = [1 - 2 * 0.2 * size / (size + spread + 1) for size in (4, 64)]
+    parts += [spread / (spread + 6.4)]
+    assert float(TASK.loss()(truth, found)) == pytest.approx(entropy + np.mean(parts), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("side", "bottom"), [(24, 3), (32, 4), (64, 4), (96, 6), (128, 4), (512, 16)]
+)
+def test_larger_images_are_halved_more_often(keras, side, bottom):
+    from medlib.models.unet import build_unet
+
+    network = build_unet((side, side, 1), TASK, seed=0)
+    assert min(layer.output.shape[1] for layer in network.layers) == bottom
+
+
 def test_targets_are_refused_where_nobody_has_looked(slices):
     assert TASK.targets(slices).shape == (40, 32, 32, 1)
     masks = slices.masks.copy()

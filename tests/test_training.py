@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from medlib import training
 from medlib.datasets.structure import Split
-from medlib.errors import RunError, UsageError
+from medlib.errors import RunError
 from medlib.tasks import Classification
 
 EPOCHS = 4
@@ -175,12 +175,6 @@ def test_probabilities_of_two_classes_are_those_of_the_sigmoid_and_its_complemen
 def test_a_loss_that_is_not_a_number_is_an_error():
     with pytest.raises(RunError, match=r"finite loss.*smaller learning rate"):
         fitted(learning_rate=1e30)
-
-
-@pytest.mark.parametrize("argument", ["epochs", "batch_size"])
-def test_nothing_to_do_is_wrong_use(argument):
-    with pytest.raises(UsageError, match=f"{argument}: expected 1 or more, found 0"):
-        fitted(**{argument: 0})
 
 
 def test_more_images_get_fewer_epochs_within_bounds():

@@ -1,10 +1,13 @@
 """Tumours of simbrain pixel by pixel: a U-Net, the same with a part changed, and a threshold."""
 
+import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
+from skimage.filters import apply_hysteresis_threshold
 
 from medlib import tasks, training
 from medlib.datasets.simbrain import load_simbrain, new_patients
@@ -16,27 +19,39 @@ from medlib.simulation.cohort import DEFAULT, SMALL_AND_FAINT
 
 DATA = {"simbrain": DEFAULT, "small-and-faint": SMALL_AND_FAINT}
 WITH_TEST = ()
-MODELS = ("threshold", "unet", "no-skips", "entropy", "dice")
-COLUMNS = ("dice", "area", "diameter", "true_area", "true_diameter")  # of scores; mm
+MODELS = ("threshold", "unet", "no-skips", "entropy", "dice", "pooled")
+COLUMNS = ("dice", "quiet_dice", "area", "diameter", "true_area", "true_diameter")  # of scores; mm
 LEVELS = np.arange(0.45, 0.8, 0.025)  # grey values that a threshold may have
-LEAST_PIXELS = (1, 4, 8, 12)
+LEAST_PIXELS = (1, 4, 8, 12, 20, 40, 80)
 CUTS = np.arange(0.1, 0.65, 0.05)  # probabilities from which on a pixel may count as tumour
+SUREST = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)  # that a piece may need somewhere
+FALSE_FINDINGS = 0.05  # of tumour-free slices: where a method must be quiet
 
 
 @dataclass(frozen=True)
 class Part(tasks.Segmentation):
-    """A segmentation that learns from one part of its loss only: "entropy" or "dice"."""
+    """A segmentation with another loss.
+
+    "entropy": cross-entropy alone; "dice": the whole loss without it; "pooled": cross-entropy, and
+    Dice of all slices of a batch taken for one.
+    """
 
     part: str = "dice"
 
     def loss(self, *, label_smoothing: float = 0.0):
-        """Return cross-entropy, or the whole loss without it."""
+        """Return the loss."""
         import keras
 
-        both, entropy = super().loss(), keras.losses.BinaryCrossentropy()
-        if self.part == "entropy":
-            return entropy
-        return lambda truth, predicted: both(truth, predicted) - entropy(truth, predicted)
+        whole, entropy, total = super().loss(), keras.losses.BinaryCrossentropy(), keras.ops.sum
+
+        def pooled(truth, found):
+            return 1 - 2 * total(truth * found) / (total(truth) + total(found) + 1)
+
+        return {
+            "entropy": entropy,
+            "dice": lambda truth, found: whole(truth, found) - entropy(truth, found),
+            "pooled": lambda truth, found: entropy(truth, found) + pooled(truth, found),
+        }[self.part]
 
 
 def train_and_test(config: dict) -> dict:
@@ -45,59 +60,101 @@ def train_and_test(config: dict) -> dict:
     Parameters
     ----------
     config : dict
-        ``data``: a cohort. ``model``: "unet"; "no-skips", without what goes across; "entropy" and
-        "dice", with this part of the loss only; "threshold", on FLAIR. Its numbers, and the
-        probability from which on a pixel counts, are those with the best mean Dice on validation
-        slices. ``seed``, ``test_seed``, ``steps``, ``batch_size``.
+        ``data``: a cohort. ``model``: "unet"; "no-skips", without what goes across; "entropy",
+        "dice" and "pooled", see :class:`Part`; "threshold", on FLAIR. From probabilities or grey
+        values to masks lead numbers chosen on validation slices, twice: those with the best mean
+        Dice, and those with the best among those with a finding in at most
+        :data:`FALSE_FINDINGS` of the tumour-free slices. ``seed``, ``test_seed``, ``steps``,
+        ``batch_size``.
 
     Returns
     -------
     dict
-        ``labels``: whether a test slice has a tumour. ``scores``, shape (n, 5): its
-        :data:`COLUMNS`; where it has none, the first says whether something was found, 1 or 0.
+        ``labels``: whether a test slice has a tumour. ``scores``, shape (n, 6): its
+        :data:`COLUMNS`, areas and diameters of the quiet masks; where it has no tumour, the first
+        two say whether something was found, 1 or 0.
     """
-    train, validation, test = _splits(config["data"], config["test_seed"])
+    train, validation, test = splits(config["data"], config["test_seed"])
     facts = {"n_images": len(train), "n_subjects": len(np.unique(train.subjects)), "steps": None}
     if config["model"] == "threshold":
-        found = threshold_masks(test.images, *best_threshold(validation))
+        known, new, draw, rules = validation.images, test.images, threshold_masks, _thresholds()
     else:
-        task = (
-            Part(part=config["model"])
-            if config["model"] in ("entropy", "dice")
-            else tasks.Segmentation()
-        )
-        keras = training.import_keras()
-        keras.backend.clear_session()
-        training.set_seed(config["seed"])
-        skips = config["model"] != "no-skips"
-        network = build_unet(train.images.shape[1:], task, seed=config["seed"], skips=skips)
-        settings = training.recipe("unet", n_images=len(train))
-        settings["batch_size"] = config["batch_size"] or settings["batch_size"]
-        an_epoch = len(train) // settings["batch_size"]
-        settings["epochs"] = max(1, round(config["steps"] / an_epoch))
-        training.fit(network, train, task=task, seed=config["seed"], **settings)
+        model = config["model"]
+        task = tasks.Segmentation() if model in ("unet", "no-skips") else Part(part=model)
+        build = functools.partial(build_unet, skips=model != "no-skips")
+        network, more = trained("unet", build, train, task, config)
         known, new = (
             training.predict(network, split.images, task, mirror=True)
             for split in (validation, test)
         )
-        cut = max(CUTS, key=lambda cut: _mean_dice(validation, known >= cut))
-        found = new >= cut
-        facts |= {"steps": settings["epochs"] * an_epoch, "n_weights": network.count_params()}
-        facts["cut"] = round(float(cut), 2)
-    table = segmentation.measure_masks(
-        test.masks > 0, found, spacing=test.table["row_spacing_mm"].to_numpy()
-    )
-    table["dice"] = np.where(test.labels == 1, table["dice"], found.any(axis=(1, 2)))
+        facts |= more
+        draw, rules = probable_masks, list(itertools.product(CUTS, SUREST))
+    best, quiet = _choose(validation, known, draw, rules)
+    found, there = draw(new, *quiet), test.labels == 1
+    spacing = test.table["row_spacing_mm"].to_numpy()
+    table = segmentation.measure_masks(test.masks > 0, found, spacing=spacing)
+    for name, masks in (("quiet_dice", found), ("dice", draw(new, *best))):
+        overlap = segmentation.dice(test.masks > 0, masks)
+        table[name] = np.where(there, overlap, masks.any(axis=(1, 2)))
     scores = table[list(COLUMNS)].to_numpy(dtype=float)
+    facts |= {"best": _written(best), "quiet": _written(quiet)}
     return {"labels": test.labels, "subjects": test.subjects, "scores": scores} | facts
+
+
+def trained(name: str, build: Callable, train: Split, task, config: dict):
+    """Train a network of a name that a recipe knows; return it, its steps and its weights."""
+    keras = training.import_keras()
+    keras.backend.clear_session()
+    training.set_seed(config["seed"])
+    network = build(train.images.shape[1:], task, seed=config["seed"])
+    settings = training.recipe(name, n_images=len(train))
+    settings["batch_size"] = config["batch_size"] or settings["batch_size"]
+    an_epoch = len(train) // settings["batch_size"]
+    settings["epochs"] = max(1, round(config["steps"] / an_epoch))
+    training.fit(network, train, task=task, seed=config["seed"], **settings)
+    return network, {"steps": settings["epochs"] * an_epoch, "n_weights": network.count_params()}
+
+
+def _choose(split: Split, values: np.ndarray, draw, rules: list[tuple]) -> list[tuple]:
+    """Return the rule with the best mean Dice, and the best that is quiet."""
+    there, judged = split.labels == 1, []
+    for rule in rules:
+        masks = draw(values, *rule)
+        overlap = segmentation.dice(split.masks[there] > 0, masks[there]).mean()
+        findings = masks[~there].any(axis=(1, 2)).mean()
+        judged.append((overlap, max(findings, FALSE_FINDINGS)))
+    return [
+        rules[max(range(len(rules)), key=lambda k: judged[k][0])],
+        rules[max(range(len(rules)), key=lambda k: (-judged[k][1], judged[k][0]))],
+    ]
+
+
+def _written(rule: tuple) -> str:
+    return ", ".join(f"{number:.3g}" for number in rule)
+
+
+def _thresholds() -> list[tuple]:
+    return list(itertools.product(LEVELS, LEAST_PIXELS, (True, False)))
+
+
+def probable_masks(probabilities: np.ndarray, cut: float, surest: float) -> np.ndarray:
+    """Take pixels of some probability, where they hang together with one that is surer.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n, height, width)
+    cut, surest : float
+
+    Returns
+    -------
+    ndarray of bool, shape (n, height, width)
+    """
+    return np.stack([apply_hysteresis_threshold(p, cut, max(cut, surest)) for p in probabilities])
 
 
 def best_threshold(split: Split) -> tuple[float, int, bool]:
     """Return the arguments of :func:`threshold_masks` with the best mean Dice."""
-    return max(
-        itertools.product(LEVELS, LEAST_PIXELS, (True, False)),
-        key=lambda given: _mean_dice(split, threshold_masks(split.images, *given)),
-    )
+    return _choose(split, split.images, threshold_masks, _thresholds())[0]
 
 
 def threshold_masks(
@@ -127,12 +184,7 @@ def threshold_masks(
     return masks
 
 
-def _mean_dice(split: Split, masks: np.ndarray) -> float:
-    there = split.labels == 1
-    return segmentation.dice(split.masks[there] > 0, masks[there]).mean()
-
-
-def _splits(name: str, test_seed: int) -> list[Split]:
+def splits(name: str, test_seed: int) -> list[Split]:
     """Return training, validation and test slices, the brain of each standardised."""
     data = load_simbrain(difficulty=DATA[name])
     splits = data.train, data.validation, new_patients(test_seed, difficulty=DATA[name])

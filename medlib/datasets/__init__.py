@@ -6,7 +6,6 @@
 >>> datasets.from_folder("scans/labels.csv")        # doctest: +SKIP
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,27 +18,12 @@ from medlib.datasets.registry import info, names
 from medlib.datasets.structure import Images, MedicalDataset, Split, join_splits
 from medlib.errors import UsageError
 
-__all__ = [
-    "Images",
-    "MedicalDataset",
-    "Split",
-    "from_folder",
-    "info",
-    "load",
-    "load_images",
-    "names",
-    "read",
-    "read_folder",
-    "resolve",
-]
-
 
 def load(
     name: str,
     *,
     image_size: int | None = None,
     depth: int | None = None,
-    root: str | Path | None = None,
     strict: bool = False,
     seed: int = 0,
 ) -> MedicalDataset:
@@ -54,8 +38,6 @@ def load(
         Height and width, pixels. By default 64 for simbrain and 28 for MedMNIST.
     depth : int, optional
         Of simbrain: a stack of so many slices of each patient instead of four slices.
-    root : str or Path, optional
-        Folder that holds a public set's file already.
     strict : bool
         Drop the images that stand in two splits of a public set.
     seed : int
@@ -72,8 +54,7 @@ def load(
     DataError, DownloadError
         If its file cannot be had, or is not what it should be.
     """
-    if name not in names():
-        raise _unknown(name, f"one of {', '.join(names())}")
+    info(name)  # refuses a name that is not known
     size = {} if image_size is None else {"image_size": image_size}
     if name == "simbrain":
         from medlib.datasets.simbrain import load_simbrain
@@ -84,7 +65,7 @@ def load(
         raise UsageError("depth", expected="volumes", found=f"{name}, which has single images")
     from medlib.datasets.medmnist import load_medmnist
 
-    return load_medmnist(name, **size, root=root, strict=strict)
+    return load_medmnist(name, **size, strict=strict)
 
 
 def read(
@@ -94,7 +75,7 @@ def read(
     depth: int | None = None,
     window: tuple[float, float] | None = None,
     channels: int | None = None,
-    root: str | Path | None = None,
+    every_slice: bool = False,
     strict: bool = False,
     seed: int = 0,
     **choice,
@@ -109,9 +90,9 @@ def read(
     data : str or Path
     image_size, depth
         As for :func:`read_folder`; of simbrain, ``depth`` is as for :func:`load`.
-    window, channels
-        As for :func:`read_folder`; a data set has no window, and channels of its own.
-    root, strict, seed
+    window, channels, every_slice
+        As for :func:`read_folder`; a data set has no window, and channels and slices of its own.
+    strict, seed
         As for :func:`load`.
     **choice
         ``merge``, ``classes``, ``positive``, ``class_names`` and ``least_classes``, as for
@@ -129,14 +110,14 @@ def read(
     DataError, DownloadError
         As :func:`load` and :func:`read_folder`.
     """
-    if _is_own(data):
+    if data not in names() and Path(data).exists():
         size = {} if image_size is None else {"image_size": image_size}
-        return read_folder(data, **size, depth=depth, window=window, channels=channels, **choice)
+        how = {"window": window, "channels": channels, "every_slice": every_slice}
+        return read_folder(data, **size, depth=depth, **how, **choice)
+    info(str(data))
     if window is not None:
         raise UsageError("window", expected="a CSV or a folder to use it with", found=str(data))
-    dataset = load(
-        str(data), image_size=image_size, depth=depth, root=root, strict=strict, seed=seed
-    )
+    dataset = load(str(data), image_size=image_size, depth=depth, strict=strict, seed=seed)
     images = join_splits(dataset)
     if not any((choice | {"least_classes": None}).values()):
         return images
@@ -158,20 +139,6 @@ def resolve(data: str | Path, *, seed: int = 0, **options) -> MedicalDataset:
     MedicalDataset
     """
     return read(data, seed=seed, **options).split(seed)
-
-
-def _is_own(data: str | Path) -> bool:
-    if isinstance(data, str) and data in names():
-        return False
-    if not Path(data).exists():
-        raise _unknown(str(data), f"a CSV file, a folder, or one of {', '.join(names())}")
-    return True
-
-
-def _unknown(name: str, expected: str) -> UsageError:
-    near = difflib.get_close_matches(name.lower(), names(), n=1)
-    advice = f"Did you mean {near[0]}?" if near else ""
-    return UsageError(f"data set {name!r}", expected=expected, advice=advice)
 
 
 def _with_classes(

@@ -1,6 +1,5 @@
 """Your own images, as :class:`Images` or a :class:`MedicalDataset`."""
 
-import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -10,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medlib.datasets.listing import choose_classes, is_absence, read_listing
+from medlib.datasets.listing import BOX_COLUMNS, choose_classes, is_absence, read_listing
 from medlib.datasets.reading import ImageFile, read_image, read_mask
-from medlib.datasets.structure import Images, MedicalDataset, Split, image_hashes, some
-from medlib.errors import DataError, MedlibError, UsageError
+from medlib.datasets.structure import Images, MedicalDataset, Split, image_hashes, of_several, some
+from medlib.errors import DataError, MedlibError
 from medlib.preprocessing import (
     apply_window,
     boxes_from_mask,
@@ -23,10 +22,13 @@ from medlib.preprocessing import (
     join_groups,
 )
 from medlib.preprocessing.duplicates import Fingerprint
+from medlib.preprocessing.geometry import fit_boxes
 from medlib.progress import progress
 
+NOT_TOLD = ("path", "mask_paths", "split", "boxes")  # in the table of the images
 # Weights of red, green and blue in the brightness of a pixel: Recommendation ITU-R BT.601-7, 2.5.1.
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+SLICES_AT_MOST = 32  # of a volume, where every slice is an image
 
 
 def from_folder(source: str | Path, *, seed: int = 0, **options) -> MedicalDataset:
@@ -62,6 +64,7 @@ def read_folder(
     depth: int | None = None,
     window: tuple[float, float] | None = None,
     channels: int | None = None,
+    every_slice: bool = False,
     **choice,
 ) -> Images:
     """Read all images and labels of a CSV or a folder.
@@ -82,9 +85,10 @@ def read_folder(
     Parameters
     ----------
     source : str or Path
-        A CSV with the columns ``image,label`` and optionally ``mask,subject,split``, paths
-        relative to it. Or a folder with one sub-folder for each class, in which ``NAME_mask.png``
-        is the mask of ``NAME.png``; see :func:`medlib.datasets.listing.read_listing`.
+        A CSV with the columns ``image,label`` and optionally ``mask,subject,split`` and
+        ``x_min,y_min,x_max,y_max`` of boxes, paths relative to it. Or a folder with one sub-folder
+        for each class, in which ``NAME_mask.png`` is the mask of ``NAME.png``; see
+        :func:`medlib.datasets.listing.read_listing`.
     image_size : int
         Height and width, pixels.
     depth : int, optional
@@ -95,6 +99,10 @@ def read_folder(
         tomography.
     channels : {1, 3}, optional
         1 for grey, 3 for colour. By default 1 when every image is grey, else 3.
+    every_slice : bool
+        Without ``depth``: of a file with several frames or slices, each becomes an image of its
+        own, but those that are one grey value all over; of more than 32, so many, evenly spaced.
+        They stay together: one group, one split.
     **choice
         ``merge``, ``classes`` and ``positive``: join labels, keep some, name the finding.
         ``class_names``: the classes of a trained network that is to be measured on all of these
@@ -114,22 +122,15 @@ def read_folder(
     UsageError
         If an argument cannot be used.
     """
-    if not 8 <= image_size <= 1024:
-        raise UsageError("image_size", expected="8 to 1024 pixels", found=str(image_size))
-    if depth is not None and depth < 2:
-        raise UsageError("depth", expected="2 slices or more", found=str(depth))
-    if channels not in (None, 1, 3):
-        raise UsageError("channels", expected="1 or 3", found=str(channels))
     if window is not None:
         apply_window(np.zeros(1), *window)  # refuses an impossible one before any file is opened
     source = Path(source)
-    _expect_no_run(source)
     listing = read_listing(source)
     labels = _in_order(set(listing["label"]))
     if choice.get("class_names"):  # all of it is measured
         listing = listing.drop(columns="split", errors="ignore")
     elif len(labels) < choice.get("least_classes", 2):
-        found = f"only {labels[0]!r}"
+        found = f"only {labels[0]!r}" if labels else "no rows"
         raise DataError(str(source), expected="two classes or more", found=found)
     class_names, class_of = choose_classes(labels, **choice)
     listing["original_label"] = listing["label"]
@@ -137,8 +138,12 @@ def read_folder(
     listing = listing.dropna(subset="label").reset_index(drop=True)
     if listing.empty:
         raise DataError(str(source), expected=f"images of {', '.join(class_names)}", found="none")
-    loaded = _load_all(source, listing, image_size, depth, window)
-    return _assemble(source, listing, loaded, class_names, channels)
+    how = {"image_size": image_size, "depth": depth, "window": window, "every_slice": every_slice}
+    files = _load_all(source, listing, how)
+    listing = listing.loc[np.repeat(listing.index, [len(each) for each in files])]
+    loaded = [each for slices in files for each in slices]
+    listing["image"] += [each.slice_name for each in loaded]
+    return _assemble(source, listing.reset_index(drop=True), loaded, class_names, channels)
 
 
 def load_images(
@@ -180,17 +185,6 @@ def load_images(
             yield path, np.stack([_with_channels(each, n_channels) for each in pixels])
 
 
-def _expect_no_run(source: Path) -> None:
-    """Refuse a folder in which ``medlib train`` keeps a network."""
-    try:
-        is_run = "medlib_run" in json.loads((source / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
-        return
-    if is_run:
-        found = "a run folder of medlib train"
-        raise DataError(str(source), expected="a CSV or a folder of images", found=found)
-
-
 def _in_order(labels: set[str]) -> list[str]:
     """Alphabetical, or by value when all are whole numbers."""
     numbers = all(label.isascii() and label.isdigit() for label in labels)
@@ -206,17 +200,13 @@ class _Loaded:
 
     pixels: np.ndarray
     masks: list[np.ndarray]
-    fingerprint: Fingerprint
+    boxes: np.ndarray | None
+    fingerprint: Fingerprint  # of the file: its slices look alike, and so stay in one group
     facts: dict
+    slice_name: str
 
 
-def _load_all(
-    source: Path,
-    listing: pd.DataFrame,
-    image_size: int,
-    depth: int | None,
-    window: tuple[float, float] | None,
-) -> list[_Loaded]:
+def _load_all(source: Path, listing: pd.DataFrame, how: dict) -> list[list[_Loaded]]:
     from joblib import Parallel, delayed
 
     files = [*listing["path"], *(path for paths in listing["mask_paths"] for path in paths)]
@@ -225,9 +215,8 @@ def _load_all(
         found = f"{len(missing)} missing: {some(missing)}"
         raise DataError(str(source), expected="every file it names", found=found)
     jobs = Parallel(n_jobs=os.cpu_count(), backend="threading", return_as="generator")
-    rows = zip(listing["path"], listing["mask_paths"], strict=True)
-    how = {"image_size": image_size, "depth": depth, "window": window}
-    results = jobs(delayed(_load_or_error)(path, masks, **how) for path, masks in rows)
+    rows = zip(listing["path"], listing["mask_paths"], listing["boxes"], strict=True)
+    results = jobs(delayed(_load_or_error)(*row, **how) for row in rows)
     results = list(progress(results, len(listing), "reading images"))
     errors = [result for result in results if isinstance(result, MedlibError)]
     if len(errors) == 1:
@@ -238,42 +227,74 @@ def _load_all(
     return results
 
 
-def _load_or_error(path, mask_paths, **how) -> _Loaded | MedlibError:
+def _load_or_error(*row, **how) -> list[_Loaded] | MedlibError:
     try:
-        return _load(path, mask_paths, **how)
+        return _load(*row, **how)
     except MedlibError as error:
         return error
 
 
-def _load(path: Path, mask_paths: tuple[Path, ...], *, image_size, depth, window) -> _Loaded:
+def _load(path: Path, mask_paths, boxes, *, every_slice, window, **how) -> list[_Loaded]:
+    """Return the image of a file, or of several slices each that has something to see."""
     file = read_image(path, window=window)
-    image, index = _choose_frames(file, depth)
-    scaled = image.scaled()
-    if scaled.shape[-1] == 3 and (scaled == scaled[..., :1]).all():
-        scaled = scaled[..., :1]
-    masks = []
-    for mask_path in mask_paths:
-        mask = read_mask(mask_path)
+    masks = [read_mask(mask_path) for mask_path in mask_paths]
+    for mask_path, mask in zip(mask_paths, masks, strict=True):
         if mask.shape != file.pixels.shape[:-1]:
             expected = f"the size of its image, {_size(file.pixels.shape[:-1])}"
             raise DataError(str(mask_path), expected=expected, found=_size(mask.shape))
-        masks.append(mask[index] if mask.ndim == 3 else mask)
+    if boxes is not None and file.n_frames > 1:
+        found = f"{file.n_frames} frames or slices"
+        raise DataError(str(path), expected="one image, or masks", found=found)
+    image, index = _choose_frames(file, how["depth"])
+    like = fingerprint(_middle(image.scaled(), how["depth"]))
+    chosen, names = [(image, index)], [""]
+    if every_slice and how["depth"] is None and file.n_frames > 1:
+        numbers = _evenly(file.n_frames, min(file.n_frames, SLICES_AT_MOST))
+        numbers = [k for k in numbers if np.ptp(file.frame(k).pixels)] or [index]
+        chosen = [(file.frame(k), k) for k in numbers]
+        names = [f", slice {k}" for k in numbers]
+    return [
+        _load_one(
+            each,
+            [m[k] if m.ndim == 3 else m for m in masks],
+            boxes,
+            like,
+            name,
+            n_frames=file.n_frames,
+            **how,
+        )
+        for (each, k), name in zip(chosen, names, strict=True)
+    ]
+
+
+def _load_one(
+    image: ImageFile, masks, boxes, like, name, *, n_frames, image_size, depth
+) -> _Loaded:
+    scaled = image.scaled()
+    if scaled.shape[-1] == 3 and (scaled == scaled[..., :1]).all():
+        scaled = scaled[..., :1]
     spacing = _spacing(image)
     masks = [_square(mask, image_size, depth, spacing_mm=spacing) for mask in masks]
     height, width = scaled.shape[-3:-1]
+    if boxes is not None:
+        if (outside := ((boxes < 0) | (boxes > (height, width) * 2)).any(axis=1)).any():
+            found = ",".join(f"{number:g}" for number in boxes[outside][0][[1, 0, 3, 2]])
+            expected = f"{','.join(BOX_COLUMNS)} within 0,0,{width},{height}"
+            raise DataError(str(image.path), expected=expected, found=found)
+        boxes = fit_boxes(boxes, (height, width), image_size, spacing_mm=spacing)
     pixel = np.nan
     if image.spacing_mm is not None:
         pixel = max(height * spacing[0], width * spacing[1]) / image_size
     facts = {
         "original_height": height,
         "original_width": width,
-        "n_frames": file.n_frames,
-        "modality": file.modality,
+        "n_frames": n_frames,
+        "modality": image.modality,
         "row_spacing_mm": pixel,
         "column_spacing_mm": pixel,
     }
     pixels = _square(scaled, image_size, depth, spacing_mm=spacing)
-    return _Loaded(pixels, masks, fingerprint(_middle(scaled, depth)), facts)
+    return _Loaded(pixels, masks, boxes, like, facts, name)
 
 
 def _choose_frames(file: ImageFile, depth: int | None) -> tuple[ImageFile, int | np.ndarray]:
@@ -285,8 +306,13 @@ def _choose_frames(file: ImageFile, depth: int | None) -> tuple[ImageFile, int |
         found = f"{file.n_frames}"
         raise DataError(str(file.path), expected=f"{depth} slices", found=found, advice=advice)
     else:
-        index = ((np.arange(depth) + 0.5) * file.n_frames / depth).astype(int)
+        index = _evenly(file.n_frames, depth)
     return file.frame(index), index
+
+
+def _evenly(n: int, parts: int) -> np.ndarray:
+    """The middles of equal parts of n slices."""
+    return ((np.arange(parts) + 0.5) * n / parts).astype(int)
 
 
 def _square(pixels: np.ndarray, image_size: int, depth: int | None, *, spacing_mm) -> np.ndarray:
@@ -338,10 +364,20 @@ def _assemble(
         look_alike = group_near_duplicates([each.fingerprint for each in loaded])
     groups = join_groups(hashes, listing.get("subject", look_alike))
     subjects = listing["subject"].to_numpy(dtype=str) if "subject" in listing else names[groups]
-    _warn_of_conflicts(source, names, listing["label"].to_numpy(dtype=str), look_alike)
+    if conflicts := of_several(look_alike, listing["label"], names):
+        warnings.warn(
+            f"{source}: images that look the same have different labels. They are kept, in one "
+            f"split; look at them and correct the table: {some(conflicts)}",
+            stacklevel=4,
+        )
     split_of = listing["split"].to_numpy(dtype=str) if "split" in listing else None
     if split_of is not None and "subject" not in listing:
-        _warn_of_look_alikes(source, names, split_of, groups)
+        if astride := of_several(groups, split_of, names):
+            warnings.warn(
+                f"{source}: {len(astride)} groups of images that look the same are in two splits, "
+                f"so that test results may be too good: {some(astride)}",
+                stacklevel=4,
+            )
         subjects = np.char.add(np.char.add(subjects, " in "), split_of)
     facts = pd.DataFrame([each.facts for each in loaded])
     table = _tidy(listing).drop(columns=facts.columns, errors="ignore").join(facts)
@@ -363,11 +399,11 @@ def _assemble(
 def _masks_and_boxes(
     loaded: list[_Loaded], labels: pd.Series, depth: int | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """All masks, and the boxes around their lesions; none if there is no mask at all.
+    """All masks, and the boxes given or around their lesions; none if there is no mask at all.
 
     Lesions in files of their own stay separate, also where they touch.
     """
-    if not any(each.masks for each in loaded):
+    if all(not each.masks and each.boxes is None for each in loaded):
         return None, None
     shape = loaded[0].pixels.shape[:-1]
     masks = np.full((len(loaded), *shape), -1, dtype=np.int8)
@@ -377,43 +413,13 @@ def _masks_and_boxes(
         if known:
             masks[row] = np.max(known, axis=0)
             boxes[row] = np.concatenate([boxes_from_mask(_middle(mask, depth)) for mask in known])
-    return masks, boxes
-
-
-def _warn_of_conflicts(
-    source: Path, names: np.ndarray, labels: np.ndarray, groups: np.ndarray
-) -> None:
-    found = []
-    for group in np.unique(groups):
-        rows = np.flatnonzero(groups == group)
-        if len(set(labels[rows])) > 1:
-            found.append(" = ".join(f"{names[row]} ({labels[row]})" for row in rows))
-    if found:
-        warnings.warn(
-            f"{source}: images that look the same have different labels. They are kept, in one "
-            f"split; look at them and correct the table: {some(found)}",
-            stacklevel=5,
-        )
-
-
-def _warn_of_look_alikes(
-    source: Path, names: np.ndarray, split_of: np.ndarray, groups: np.ndarray
-) -> None:
-    pairs = pd.DataFrame({"group": groups, "split": split_of, "image": names})
-    astride = pairs[pairs.groupby("group")["split"].transform("nunique") > 1]
-    if len(astride):
-        texts = astride["image"] + " (" + astride["split"] + ")"
-        found = [" = ".join(texts[rows]) for rows in astride.groupby("group").groups.values()]
-        warnings.warn(
-            f"{source}: {len(found)} groups of images that look the same are in two splits, so "
-            f"that test results may be too good: {some(found)}",
-            stacklevel=6,
-        )
+        boxes[row] = boxes[row] if each.boxes is None else each.boxes
+    return masks if any(each.masks for each in loaded) else None, boxes
 
 
 def _tidy(listing: pd.DataFrame) -> pd.DataFrame:
     """The columns a user knows, with numbers where a column holds only numbers."""
-    table = listing.drop(columns=["path", "mask_paths", "split"], errors="ignore").copy()
+    table = listing.drop(columns=[*NOT_TOLD, *BOX_COLUMNS], errors="ignore").copy()
     for column in table.columns.difference(["image", "label", "mask", "subject"]):
         try:
             table[column] = pd.to_numeric(table[column])
@@ -428,14 +434,10 @@ def _card(
     kind = "subjects" if has_subjects else "groups of images that look like copies of each other"
     heights, widths = facts["original_height"], facts["original_width"]
     sizes = f"{heights.min()} x {widths.min()} to {heights.max()} x {widths.max()}"
-    lines = [
-        f"Your own images ({name}): {len(facts)}, of {sizes} pixels, resized to fit "
-        f"{image_size} x {image_size} with black borders.",
-        f"They belong to {n_groups} {kind}.",
-        "Borders, burned-in text, the scanner or the hospital may give the class away: look at "
-        "what a model looks at before you believe its numbers.",
-    ]
-    n_stacks = int((facts["n_frames"] > 1).sum())
-    if n_stacks:
-        lines.insert(1, f"Of {n_stacks} files with several frames, the middle one is used.")
-    return " ".join(lines)
+    return (
+        f"Your own images ({name}): {len(facts)}, of {sizes} pixels, resized to fit {image_size} x "
+        f"{image_size} with black borders. Of several frames the one in the middle is used, or a "
+        f"stack of them. They belong to {n_groups} {kind}. Borders, burned-in text, the scanner or "
+        "the hospital may give the class away: look at what a model looks at before you believe "
+        "its numbers."
+    )

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medlib.datasets.reading import SUFFIXES
@@ -14,6 +15,7 @@ from medlib.preprocessing.splitting import SPLIT_NAMES
 
 # First words of the names of classes in which nothing was found.
 ABSENCES = ("normal", "healthy", "negative", "no", "non", "none", "absent", "control", "0")
+BOX_COLUMNS = ("x_min", "y_min", "x_max", "y_max")
 _KNOWN_COLUMNS = ("image", "label", "mask", "subject", "split")
 
 
@@ -23,8 +25,10 @@ def read_listing(source: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     source : str or Path
-        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split`` (beside
-        ``mask``, ``label`` may be missing), whose paths are relative to the file; or a folder with
+        A CSV file with the columns ``image,label`` and optionally ``mask,subject,split`` and
+        ``x_min,y_min,x_max,y_max`` (beside masks or boxes, ``label`` may be missing), whose paths
+        are relative to the file; an image has a row for each box, and one without a box where
+        somebody has looked and found no lesion; or a folder with
         one sub-folder for each class, in which images lie at any depth, and ``NAME_mask.png`` is
         the mask of ``NAME.png`` (with ``NAME_mask_1.png`` and so on, where there are several).
 
@@ -32,26 +36,18 @@ def read_listing(source: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         One row an image: ``image`` and ``label``; ``mask``, ``subject`` and ``split`` where given;
-        any other column of the CSV; ``path``, the file, and ``mask_paths``, a tuple of the files
-        that together are its mask (empty: no mask).
+        any other column of the CSV; ``path``, the file; ``mask_paths``, a tuple of the files that
+        together are its mask (empty: no mask); and ``boxes``, an array of shape (k, 4) (first row
+        and column, last row + 1 and column + 1 in pixels of the file), or None without columns.
 
     Raises
     ------
     DataError
-        If there is no such source, or a row is not what it should be.
+        If a row is not what it should be, or a class has no image.
     """
     source = Path(source)
-    if source.is_dir():
-        listing = _read_folder(source)
-    elif source.is_file():
-        listing = _read_csv(source)
-    else:
-        raise DataError(
-            str(source),
-            expected="a CSV file, or a folder with one sub-folder for each class",
-            found="nothing of that name",
-        )
-    return listing
+    listing = _read_folder(source) if source.is_dir() else _read_csv(source)
+    return listing if "boxes" in listing else listing.assign(boxes=None)
 
 
 def choose_classes(
@@ -137,8 +133,6 @@ def _ordered_classes(
     if classes is not None:
         for name in classes:
             expect_one_of("classes", name, order)
-        if len(set(classes)) < len(classes):
-            raise UsageError("classes", expected="each class once", found=", ".join(classes))
         order = list(classes)
     if positive is not None:
         expect_one_of("positive", positive, order)
@@ -160,7 +154,8 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     )
     expected = "one sub-folder with images for each class"
     for table in sorted(folder.glob("*.csv")):
-        if {"image", "label"} <= set(_header(table)):
+        header = table.read_text("utf-8", "replace").partition("\n")[0].lower()
+        if "image" in header and "label" in header:
             advice = f"Give the table itself: {table}"
             raise DataError(str(folder), expected=expected, found=table.name, advice=advice)
     if not class_folders:
@@ -192,14 +187,6 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            return [name.strip().lower() for name in file.readline().split(",")]
-    except (OSError, UnicodeDecodeError):
-        return []
-
-
 def _is_image(path: Path) -> bool:
     if path.name.lower().endswith(SUFFIXES):
         return True
@@ -228,26 +215,42 @@ def _stem(path: Path) -> str:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     table = _parse_csv(path)
-    for column in _KNOWN_COLUMNS:
-        if column in table:
-            table[column] = table[column].str.strip()
-    _expect_filled(path, table, "image")
-    _expect_filled(path, table, "label")
-    if "subject" in table:
-        _expect_filled(path, table, "subject")
-    if "split" in table:
-        table["split"] = table["split"].str.lower()
-        unknown = ~table["split"].isin(SPLIT_NAMES)
-        found = [f"{table['split'][row]!r} ({_line(row)})" for row in table.index[unknown]]
-        if found:
+    for column in table.columns.intersection(_KNOWN_COLUMNS):
+        table[column] = table[column].str.strip()
+        right = (table[column] != "") | (column == "mask")
+        expected = f"a value in the column {column}"
+        if column == "split":
+            table["split"] = table["split"].str.lower()
+            right = table["split"].isin(SPLIT_NAMES)
             expected = f"{', '.join(SPLIT_NAMES)} in the column split"
-            raise DataError(str(path), expected=expected, found=some(found))
+        if not right.all():
+            found = some(f"{table[column][row]!r} in {_line(row)}" for row in table.index[~right])
+            raise DataError(str(path), expected=expected, found=found)
     table["path"] = [_locate(path.parent, name) for name in table["image"]]
     masks = table["mask"] if "mask" in table else [""] * len(table)
     mask_paths = [(_locate(path.parent, name),) if name else () for name in masks]
     table["mask_paths"] = pd.Series(mask_paths, dtype=object)
+    if any(column in table for column in BOX_COLUMNS):
+        table = _join_boxes(path, table)
     _expect_once(path, table)
     return table
+
+
+def _join_boxes(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Turn one row a box into one row an image."""
+    written = table.reindex(columns=BOX_COLUMNS, fill_value="missing")
+    left, top, right, bottom = written.apply(pd.to_numeric, errors="coerce").to_numpy().T
+    is_box = (written != "").any(axis=1).to_numpy()
+    wrong = is_box & ~((left < right) & (top < bottom))
+    if wrong.any():
+        found = [f"{','.join(written.loc[row])} ({_line(row)})" for row in table.index[wrong]]
+        expected = f"{','.join(BOX_COLUMNS)} in pixels, each minimum below its maximum, or nothing"
+        raise DataError(str(path), expected=expected, found=some(found))
+    corners = np.stack([top, left, bottom, right], axis=1)
+    rows_of = table.groupby("path").indices
+    table = table.drop_duplicates([*table.columns.intersection(_KNOWN_COLUMNS), "path"])
+    boxes = [corners[rows][is_box[rows]] for rows in map(rows_of.get, table["path"])]
+    return table.assign(boxes=pd.Series(boxes, index=table.index, dtype=object))
 
 
 def _parse_csv(path: Path) -> pd.DataFrame:
@@ -262,26 +265,14 @@ def _parse_csv(path: Path) -> pd.DataFrame:
         raise DataError(str(path), expected=expected, found=reason) from None
     header = ",".join(table.columns)
     table.columns = [str(column).strip().lower() for column in table.columns]
-    if "label" not in table and "mask" in table:
+    if "label" not in table and ("mask" in table or set(BOX_COLUMNS) <= set(table)):
         table["label"] = "unlabelled"
     if not {"image", "label"} <= set(table):
-        separator = next((mark for mark in ";\t|" if mark in header), None)
-        advice = "Separate the columns with commas" if separator else ""
-        found = f"{header[:200]!r}"
-        raise DataError(str(path), expected="columns image,label", found=found, advice=advice)
+        raise DataError(str(path), expected="columns image,label", found=f"{header[:200]!r}")
     if not table.columns.is_unique:
         twice = sorted(table.columns[table.columns.duplicated()])
         raise DataError(str(path), expected="each column once", found=f"{', '.join(twice)} twice")
-    if not len(table):
-        raise DataError(str(path), expected="one row an image", found="no rows")
     return table
-
-
-def _expect_filled(path: Path, table: pd.DataFrame, column: str) -> None:
-    empty = table.index[table[column] == ""]
-    if len(empty):
-        found = f"none in {some(_line(row) for row in empty)}"
-        raise DataError(str(path), expected=f"a value in the column {column}", found=found)
 
 
 def _expect_once(path: Path, table: pd.DataFrame) -> None:
@@ -289,7 +280,10 @@ def _expect_once(path: Path, table: pd.DataFrame) -> None:
     if len(twice):
         rows = twice.groupby("path").groups
         found = some(f"{file.name} in {' and '.join(map(_line, rows[file]))}" for file in rows)
-        raise DataError(str(path), expected="each image in one row", found=found)
+        expected = "each image in one row"
+        if "boxes" in table:
+            expected += ", or rows that differ in nothing but a box"
+        raise DataError(str(path), expected=expected, found=found)
 
 
 def _line(row: int) -> str:

@@ -1,5 +1,6 @@
 """Facts about the data sets there are, read from the cards: ``cards/NAME.md``."""
 
+import difflib
 import functools
 import tomllib
 from dataclasses import dataclass
@@ -84,11 +85,12 @@ def info(name: str) -> DatasetInfo:
         If there is no data set of that name.
     """
     if name not in _NAMES:
-        advice = "Images of your own: give a CSV file or a folder"
+        near = difflib.get_close_matches(name.lower(), _NAMES, n=1)
+        own = "Images of your own: give a CSV file or a folder that is there"
+        advice = f"Did you mean {near[0]}?" if near else own
         known = f"one of {', '.join(_NAMES)}"
         raise UsageError("data set", expected=known, found=repr(name), advice=advice)
-    text = resources.files("medlib.datasets").joinpath("cards", f"{name}.md").read_text("utf-8")
-    _, front, card = text.split("+++\n", 2)
+    _, front, card = _read(name).split("+++\n", 2)
     facts = tomllib.loads(front)
     files = {}
     for size, md5 in facts.pop("md5", {}).items():
@@ -105,19 +107,8 @@ def readme() -> str:
 
     ``medlib data cards > data/README.md`` writes it.
     """
-    return "\n\n".join([_README_START, *(info(name).section for name in names())]) + "\n"
+    return "\n\n".join([_read("start").strip(), *(info(name).section for name in names())]) + "\n"
 
 
-_README_START = """\
-# Data cards
-
-<!-- Made by `medlib data cards > data/README.md` from medlib/datasets/cards -->
-
-What each data set is, who may use it, and what it cannot show. `data/cache/` holds what was made or
-downloaded here; it is not under version control and can be deleted at any time.
-
-The public sets are fetched when first used (`medlib data fetch NAME`), from the address and with
-the hash that their authors published. On a machine without network, put the `.npz` file into any
-folder and set the environment variable `MEDLIB_DATA` to that folder.
-
-None of this data is fit for clinical use."""
+def _read(card: str) -> str:
+    return resources.files("medlib.datasets").joinpath("cards", f"{card}.md").read_text("utf-8")

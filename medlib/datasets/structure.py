@@ -197,16 +197,16 @@ class MedicalDataset(About):
 
     def _check_disjoint(self, what: str, keys: list[np.ndarray]) -> None:
         """Refuse, or warn of, keys that stand in two splits."""
-        members = []
-        for (name, split), key in zip(self.splits.items(), keys, strict=True):
-            images = split.table.get("image", [f"row {row}" for row in range(len(split))])
-            members.append(pd.DataFrame({"key": key, "split": name, "image": images}))
-        members = pd.concat(members)
-        shared = members[members.groupby("key")["split"].transform("nunique") > 1]
-        if shared.empty:
+        splits = self.splits.values()
+        names = [
+            split.table.get("image", [f"row {row}" for row in range(len(split))])
+            for split in splits
+        ]
+        split_of = np.repeat(SPLIT_NAMES, [len(split) for split in splits])
+        shared = of_several(np.concatenate(keys), split_of, np.concatenate(names))
+        if not shared:
             return
-        places = shared["image"] + " in " + shared["split"]
-        found = some(", ".join(group) for _, group in places.groupby(shared["key"], sort=False))
+        found = some(shared)
         if self.official_split:
             warnings.warn(f"{self.name}: the official splits share the same {what}: {found}")  # noqa: B028
         else:
@@ -325,6 +325,14 @@ def image_hashes(images: np.ndarray) -> np.ndarray:
     """
     digests = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]
     return np.array(digests, dtype="U32")
+
+
+def of_several(keys: np.ndarray, values: np.ndarray, names: np.ndarray) -> list[str]:
+    """Write out the rows of each key that has several values: ``a.png (train), b.png (test)``."""
+    rows = pd.DataFrame({"key": keys, "value": values, "name": names})
+    rows = rows[rows.groupby("key")["value"].transform("nunique") > 1]
+    texts = rows["name"] + " (" + rows["value"] + ")"
+    return [", ".join(group) for _, group in texts.groupby(rows["key"], sort=False)]
 
 
 def some(things: Iterable[object]) -> str:

@@ -49,7 +49,7 @@ def report(
         If lengths differ, a probability is NaN or outside [0, 1], a label has no class name, or
         only one class occurs.
     UsageError
-        If there are fewer than two class names or ``majority`` is not the index of one.
+        If ``majority`` is not the index of a class.
 
     See Also
     --------
@@ -105,50 +105,14 @@ def predicted_labels(probabilities: np.ndarray, *, threshold: float = 0.5) -> np
     return (probabilities >= threshold).astype(np.int64)
 
 
-def confusion_matrix(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    class_names: tuple[str, ...],
-    *,
-    threshold: float = 0.5,
-) -> pd.DataFrame:
-    """Count images by true class (rows) and answered class (columns).
-
-    Parameters
-    ----------
-    labels, probabilities, class_names, threshold
-        As for :func:`report`.
-
-    Returns
-    -------
-    DataFrame of int, one row and one column a class
-    """
-    from sklearn.metrics import confusion_matrix as count
-
-    labels, probabilities, _ = _checked(labels, probabilities, class_names)
-    answers = predicted_labels(probabilities, threshold=threshold)
-    counts = count(labels, answers, labels=np.arange(len(class_names)))
-    table = pd.DataFrame(counts, index=list(class_names), columns=list(class_names))
-    return table.rename_axis(index="true", columns="answered")
-
-
-def _checked(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    class_names: tuple[str, ...],
-    subjects: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked(labels, probabilities, class_names: tuple[str, ...], subjects):
     """Return integer labels, probabilities, (n,) for two classes, and numbered subjects."""
     probabilities, n_classes = np.asarray(probabilities, dtype=float), len(class_names)
-    if n_classes < 2:
-        raise UsageError("class_names", expected="two or more", found=str(tuple(class_names)))
-    shapes = [(n_classes,)] if n_classes > 2 else [(), (1,), (2,)]
-    if probabilities.shape[1:] not in shapes:
-        expected = "(n,) or (n, 2)" if n_classes == 2 else f"(n, {n_classes})"
-        found = f"shape {probabilities.shape}"
-        raise DataError("probabilities", expected=f"shape {expected}", found=found)
     inside = (probabilities >= -1e-6) & (probabilities <= 1 + 1e-6)  # NaN is not
     statistics.expect_rows("probabilities", "values in [0, 1], none NaN (not logits)", inside)
-    if n_classes == 2 and probabilities.ndim == 2:
+    if n_classes == 2 and probabilities.shape[1:] in [(1,), (2,)]:
         probabilities = probabilities[:, -1]
+    if probabilities.shape[1:] != (() if n_classes == 2 else (n_classes,)):
+        found = f"shape {probabilities.shape}"
+        raise DataError("probabilities", expected=f"those of {n_classes} classes", found=found)
     return statistics.check_scores(labels, probabilities, subjects)

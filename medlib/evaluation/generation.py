@@ -5,8 +5,8 @@ pixels themselves. A measure says nothing about what its features do not see.
 """
 
 import numpy as np
-
-from medlib.errors import DataError
+from sklearn.metrics import pairwise_distances
+from sklearn.utils import check_array
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -27,8 +27,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
     Raises
     ------
-    DataError
-        If a set is no finite array of two rows or more, or the numbers of features differ.
+    ValueError
+        If a set has a NaN or fewer than two rows, or the numbers of features differ.
 
     References
     ----------
@@ -66,7 +66,7 @@ def precision_and_recall(
 
     Raises
     ------
-    DataError
+    ValueError
         As :func:`frechet_distance`, and without more points than neighbours.
 
     References
@@ -74,10 +74,10 @@ def precision_and_recall(
     Kynkäänniemi and others, Improved Precision and Recall Metric for Assessing Generative Models,
     NeurIPS 2019, equations 1 and 2.
     """
-    real, generated = _checked(real, generated, at_least=neighbours + 1)
-    apart = _distances(real, generated)
+    real, generated = _checked(real, generated)
+    apart = pairwise_distances(real, generated)
     of_real, of_generated = (
-        np.partition(_distances(each, each), neighbours, axis=1)[:, neighbours]  # 0 is the point
+        np.partition(pairwise_distances(each), neighbours, axis=1)[:, neighbours]  # 0 is the point
         for each in (real, generated)
     )
     precision = (apart <= of_real[:, None]).any(axis=0).mean()
@@ -108,7 +108,7 @@ def copy_check(
 
     Raises
     ------
-    DataError
+    ValueError
         As :func:`frechet_distance`.
 
     References
@@ -117,28 +117,14 @@ def copy_check(
     Models, AISTATS 2020.
     """
     generated, training, held_out = _checked(generated, training, held_out)
-    to_training = _distances(generated, training)
-    usual = np.median(_distances(held_out, training).min(axis=1))
-    nearer = to_training.min(axis=1) < _distances(generated, held_out).min(axis=1)
+    to_training = pairwise_distances(generated, training)
+    usual = np.median(pairwise_distances(held_out, training).min(axis=1))
+    nearer = to_training.min(axis=1) < pairwise_distances(generated, held_out).min(axis=1)
     expected = len(training) / (len(training) + len(held_out))
     return to_training.min(axis=1) / usual, float(nearer.mean()), expected
 
 
-def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the Euclidean distance of each row of the first to each row of the second."""
-    squares = [(each**2).sum(axis=1) for each in (first, second)]
-    squared = squares[0][:, None] + squares[1] - 2 * first @ second.T
-    return np.sqrt(squared.clip(0))
-
-
-def _checked(*sets: np.ndarray, at_least: int = 2) -> list[np.ndarray]:
-    """Return finite float64 arrays of equal width, one row an image."""
-    flat = [np.asarray(each, dtype=np.float64).reshape(len(each), -1) for each in sets]
-    width = flat[0].shape[1]
-    if any(each.shape != (max(len(each), at_least), width) for each in flat) or not all(
-        np.isfinite(each).all() for each in flat
-    ):
-        expected = f"finite numbers, {at_least} rows or more, equally many numbers in each row"
-        found = ", ".join(f"shape {np.shape(each)}" for each in sets)
-        raise DataError("features", expected=expected, found=found)
-    return flat
+def _checked(*sets: np.ndarray) -> list[np.ndarray]:
+    """Return finite float64 arrays of two rows or more, one row an image."""
+    flat = [np.reshape(each, (len(each), -1)) for each in sets]
+    return [check_array(each, dtype=np.float64, ensure_min_samples=2) for each in flat]

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from medlib.errors import DataError, UsageError
+from medlib.errors import DataError
+
+TAIL = 0.025  # of a 95 % interval, on either side
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,13 @@ class PairedTest:
         return f"{self.difference}, p = {self.p_value:.2g}"
 
 
-def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> Interval:
-    """Return a proportion with Wilson's score interval.
+def wilson_interval(successes: float, n: float) -> Interval:
+    """Return a proportion with Wilson's 95 % score interval.
 
     Parameters
     ----------
     successes, n : float
         Counts, or effective counts, which need not be whole.
-    confidence : float
 
     Returns
     -------
@@ -68,7 +69,7 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
         raise DataError("successes", expected=f"0 to {n}", found=str(successes))
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    z, share = -stats.norm.ppf(_tail(confidence)), successes / n
+    z, share = -stats.norm.ppf(TAIL), successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     margin = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     low = 0.0 if successes == 0 else float(centre - margin)
@@ -76,10 +77,8 @@ def wilson_interval(successes: float, n: float, *, confidence: float = 0.95) -> 
     return Interval(share, low, high, int(n))
 
 
-def proportion_interval(
-    correct: np.ndarray, *, subjects: np.ndarray | None = None, confidence: float = 0.95
-) -> Interval:
-    """Return the share of images that are correct, with an interval that knows their subjects.
+def proportion_interval(correct: np.ndarray, *, subjects: np.ndarray | None = None) -> Interval:
+    """Return the share of images that are correct; its 95 % interval knows their subjects.
 
     It is Wilson's interval with an effective number of images: as many independent ones as would
     vary as much as the subjects do. Where errors are rare that number is far too high if they
@@ -93,7 +92,6 @@ def proportion_interval(
     ----------
     correct : ndarray of bool, shape (n,)
     subjects : ndarray, shape (n,), optional
-    confidence : float
 
     Returns
     -------
@@ -112,7 +110,7 @@ def proportion_interval(
     value, size = float(correct.mean()), _effective_images(correct, _numbered(subjects, n))
     if size == 0:
         return Interval(value, 0.0, 1.0, n)
-    found = wilson_interval(value * size, size, confidence=confidence)
+    found = wilson_interval(value * size, size)
     return Interval(value, found.low, found.high, n)
 
 
@@ -146,8 +144,8 @@ def balanced_accuracy_interval(
         value = correct[rows].mean()
         size = _effective_images(correct[rows], _numbered(subjects[rows], rows.sum()))
         right, wrong = value * size, (1 - value) * size
-        low = np.nan_to_num(stats.beta.ppf(0.025, right, wrong + 1), nan=0.0)
-        high = np.nan_to_num(stats.beta.ppf(0.975, right + 1, wrong), nan=1.0)
+        low = np.nan_to_num(stats.beta.ppf(TAIL, right, wrong + 1), nan=0.0)
+        high = np.nan_to_num(stats.beta.ppf(1 - TAIL, right + 1, wrong), nan=1.0)
         values.append(value)
         margins.append((value - low, high - value))
         sums = np.bincount(subjects, np.where(rows, correct - value, 0))
@@ -177,13 +175,9 @@ def area_under_curve(positive: np.ndarray, scores: np.ndarray) -> float:
 
 
 def auc_interval(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    *,
-    subjects: np.ndarray | None = None,
-    confidence: float = 0.95,
+    labels: np.ndarray, scores: np.ndarray, *, subjects: np.ndarray | None = None
 ) -> Interval:
-    """Return the area under the ROC curve with DeLong's interval on the logit scale.
+    """Return the area under the ROC curve with DeLong's 95 % interval on the logit scale.
 
     The logit keeps the interval inside [0, 1] and close to its nominal coverage for areas near
     one. DeLong's components are added up by subject, and the quantile is Student's, because the
@@ -204,7 +198,6 @@ def auc_interval(
         Higher means more likely class 1, or the column's; any scale. Classes that no image has
         are left out.
     subjects : ndarray, shape (n,), optional
-    confidence : float
 
     Returns
     -------
@@ -226,15 +219,15 @@ def auc_interval(
     labels, scores, subjects = check_scores(labels, scores, subjects)
     auc, influence = _auc_influence(labels, scores)
     variance, degrees, smallest = _between_subjects(influence, labels, subjects)
-    n, tail, spread = len(labels), _tail(confidence), auc * (1 - auc)
+    n, spread = len(labels), auc * (1 - auc)
     if smallest < 1 + 1e-9:
         return Interval(auc, 0.0, 1.0, n)
     if spread < 1e-12:  # every pair is in order with a probability that is the area itself
-        bound = tail ** (1 / smallest)
+        bound = TAIL ** (1 / smallest)
         return Interval(auc, bound, 1.0, n) if auc > 0.5 else Interval(auc, 0.0, 1 - bound, n)
-    squared = variance * stats.t.ppf(tail, degrees) ** 2
+    squared = variance * stats.t.ppf(TAIL, degrees) ** 2
     pairs = np.array([n * scores[0].size ** 2, smallest])  # with columns: as if one area varied
-    least, most = spread / pairs * stats.norm.ppf(tail) ** 2
+    least, most = spread / pairs * stats.norm.ppf(TAIL) ** 2
     margin = math.sqrt(np.clip(squared, least, most)) / spread
     low, high = special.expit(special.logit(auc) + np.array([-margin, margin]))
     return Interval(auc, float(low), float(high), n)
@@ -246,7 +239,6 @@ def auc_test(
     second: np.ndarray,
     *,
     subjects: np.ndarray | None = None,
-    confidence: float = 0.95,
 ) -> PairedTest:
     """Compare two areas under the ROC curve measured on the same images: DeLong's paired test.
 
@@ -256,13 +248,11 @@ def auc_test(
     first, second : ndarray, shape (n,) or (n, classes)
         The two models' scores for the same images, in the same order.
     subjects : ndarray, shape (n,), optional
-    confidence : float
-        Of the interval of the difference.
 
     Returns
     -------
     PairedTest
-        The difference is the first area minus the second.
+        The difference is the first area minus the second, with its 95 % interval.
 
     Raises
     ------
@@ -285,14 +275,13 @@ def auc_test(
     if variance > 1e-20:
         error = math.sqrt(variance)
         p_value = float(2 * stats.t.sf(abs(difference) / error, degrees))
-        margin = -stats.t.ppf(_tail(confidence), degrees) * error
+        margin = -stats.t.ppf(TAIL, degrees) * error
         low, high = max(difference - margin, -1.0), min(difference + margin, 1.0)
     elif np.array_equal(stats.rankdata(first, axis=0), stats.rankdata(second, axis=0)):
         p_value, low, high = 1.0, 0.0, 0.0
     else:  # perfect against reversed, constant or perfect: each disjoint pair is a fair coin
         p_value = 1.0 if difference == 0 else min(1.0, 2 * 0.5**smallest)
-        given = {"subjects": subjects, "confidence": confidence}
-        one, other = (auc_interval(labels, scores, **given) for scores in (first, second))
+        one, other = (auc_interval(labels, each, subjects=subjects) for each in (first, second))
         low, high = one.low - other.high, one.high - other.low
     return PairedTest(Interval(difference, low, high, len(labels)), p_value)
 
@@ -370,7 +359,7 @@ def seeds_and_patients_interval(
     value = float(whole.mean())
     if square < 1e-20:
         return Interval(value, math.nan, math.nan, len(labels))
-    quantile = stats.t.ppf(1 - _tail(confidence), square**2 / terms.sum())
+    quantile = stats.t.ppf((1 + confidence) / 2, square**2 / terms.sum())
     margin = quantile * math.sqrt(square / pseudo.size) * np.array([-1, 1])
     if logit:
         low, high = special.expit(special.logit(value) + margin / (value * (1 - value)))
@@ -384,10 +373,9 @@ def bootstrap_interval(
     *arrays: np.ndarray,
     groups: np.ndarray | None = None,
     n_resamples: int = 2000,
-    confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Return a statistic with its percentile bootstrap interval.
+    """Return a statistic with its 95 % percentile bootstrap interval.
 
     Parameters
     ----------
@@ -399,20 +387,19 @@ def bootstrap_interval(
         Whose image each row is. Given, whole groups are drawn instead of rows: images of one
         subject are not independent, and drawing them apart makes intervals too narrow.
     n_resamples : int
-    confidence : float
     seed : int
 
     Returns
     -------
     Interval
-        Bounds are NaN where all resamples give the same number: they show no spread, which is no
-        certainty. With few subjects :func:`auc_interval` and :func:`proportion_interval` cover
-        better.
+        Bounds are NaN where all resamples give the same number, which shows no spread and is no
+        certainty, or where the statistic is NaN in half of them or more: too few images of a class.
+        With few subjects :func:`auc_interval` and :func:`proportion_interval` cover better.
 
     Raises
     ------
     DataError
-        If the lengths differ or the statistic is NaN in more than half of the resamples.
+        If the lengths differ.
 
     References
     ----------
@@ -420,8 +407,11 @@ def bootstrap_interval(
     Field and Welsh, Journal of the Royal Statistical Society B 69 (2007) 369-390.
     """
     values = bootstrap_values(statistic, *arrays, groups=groups, n_resamples=n_resamples, seed=seed)
-    low, high = percentile_bounds(values, confidence=confidence)
-    return Interval(float(statistic(*arrays)), float(low), float(high), len(arrays[0]))
+    defined = values[~np.isnan(values)]
+    low = high = math.nan
+    if len(defined) > len(values) / 2 and np.ptp(defined) >= 1e-12:
+        low, high = map(float, np.quantile(defined, [TAIL, 1 - TAIL]))
+    return Interval(float(statistic(*arrays)), low, high, len(arrays[0]))
 
 
 def bootstrap_values(
@@ -450,35 +440,6 @@ def bootstrap_values(
         rows = np.concatenate([rows_of_group[group] for group in drawn])
         values.append(statistic(*(array[rows] for array in arrays)))
     return np.array(values)
-
-
-def percentile_bounds(values: np.ndarray, *, confidence: float = 0.95) -> np.ndarray:
-    """Return the lower and upper percentiles of bootstrap values, without the undefined ones.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n_resamples,)
-    confidence : float
-
-    Returns
-    -------
-    ndarray, shape (2,)
-        NaN where all values are the same.
-
-    Raises
-    ------
-    DataError
-        If more than half of the values are NaN.
-    """
-    defined = values[~np.isnan(values)]
-    if len(defined) <= len(values) / 2:
-        found = f"{len(values) - len(defined)} of {len(values)} undefined"
-        advice = "There are too few images or subjects of one class for an interval"
-        raise DataError("bootstrap", expected="defined values", found=found, advice=advice)
-    if np.ptp(defined) < 1e-12:
-        return np.full(2, np.nan)
-    tail = _tail(confidence)
-    return np.quantile(defined, [tail, 1 - tail])
 
 
 def check_scores(
@@ -591,9 +552,3 @@ def _between_subjects(
     weights = np.bincount(subjects) / len(subjects)
     degrees = min(squares.sum() ** 2 / (squares**2 / free).sum(), 1 / (weights @ weights) - 1)
     return float(total @ total), degrees, min(effective)
-
-
-def _tail(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise UsageError("confidence", expected="between 0 and 1", found=str(confidence))
-    return (1 - confidence) / 2

@@ -6,6 +6,7 @@ from medlib.errors import expect_one_of
 
 NAMES = ("cnn", "resnet", "rnn", "vit", "vit_patches")  # that classify
 SEGMENTING = ("unet",)
+DETECTING = ("detector",)
 
 
 def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
@@ -14,8 +15,8 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     Parameters
     ----------
     name : str
-        One of :data:`NAMES` or :data:`SEGMENTING`: up to an underscore, the file of its family in
-        ``medlib/models/``.
+        One of :data:`NAMES`, :data:`SEGMENTING` or :data:`DETECTING`: up to an underscore, the file
+        of its family in ``medlib/models/``.
     image_shape : tuple of int
         (height, width, channels), or (depth, height, width, channels).
     task : medlib.tasks.Classification, or another task
@@ -32,6 +33,6 @@ def build(name: str, image_shape: tuple[int, ...], task, *, seed: int):
     UsageError
         If there is no network of that name.
     """
-    expect_one_of("model", name, (*NAMES, *SEGMENTING))
+    expect_one_of("model", name, (*NAMES, *SEGMENTING, *DETECTING))
     module = importlib.import_module(f"medlib.models.{name.partition('_')[0]}")
     return getattr(module, f"build_{name}")(image_shape, task, seed=seed)

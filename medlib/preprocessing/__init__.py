@@ -1,4 +1,4 @@
-"""Arrays in, arrays out: crop, resample, normalise, window, clean, split; augmentation.
+"""Arrays in, arrays out: crop, resample, window, clean, split; augmentation.
 
 Augmentation needs Keras and is imported as ``medlib.preprocessing.augmentation``.
 """
@@ -12,22 +12,5 @@ from medlib.preprocessing.geometry import (
     resize_image,
     resize_mask,
 )
-from medlib.preprocessing.intensity import apply_window, fit_normalisation, percentile_window
+from medlib.preprocessing.intensity import apply_window, percentile_window
 from medlib.preprocessing.splitting import fold_by_subject, split_by_subject
-
-__all__ = [
-    "apply_window",
-    "boxes_from_mask",
-    "crop_to_content",
-    "fingerprint",
-    "fit_normalisation",
-    "fit_to_square",
-    "fold_by_subject",
-    "group_near_duplicates",
-    "join_groups",
-    "percentile_window",
-    "resample_to_spacing",
-    "resize_image",
-    "resize_mask",
-    "split_by_subject",
-]

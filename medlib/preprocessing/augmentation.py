@@ -102,11 +102,6 @@ class RandomAffine(_RandomLayer):
         y_offset = y_offset + down * (self.shift * height)
         return ops.stack([x_from_x, x_from_y, x_offset, y_from_x, y_from_y, y_offset], axis=1)
 
-    def get_config(self) -> dict:
-        """Return what is needed to make the same layer again."""
-        names = ("flip", "shift", "rotation", "zoom", "seed")
-        return super().get_config() | {name: getattr(self, name) for name in names}
-
 
 @keras.saving.register_keras_serializable("medlib")
 class RandomIntensity(_RandomLayer):
@@ -137,11 +132,6 @@ class RandomIntensity(_RandomLayer):
         bent = ops.power(ops.maximum(images, 1e-6), ops.exp(self.gamma * gamma))
         images = ops.clip((1 + self.contrast * contrast) * bent, 0.0, 1.0)
         return inputs | {"images": images} if isinstance(inputs, dict) else images
-
-    def get_config(self) -> dict:
-        """Return what is needed to make the same layer again."""
-        names = ("gamma", "contrast", "seed")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 def _move(images, back, interpolation: str):

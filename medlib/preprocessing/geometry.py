@@ -68,6 +68,32 @@ def restore_from_square(
     return resize_image(image[top : top + rows, left : left + columns], shape)
 
 
+def fit_boxes(boxes: np.ndarray, shape: tuple, side: int, *, spacing_mm: tuple) -> np.ndarray:
+    """Return where boxes of an image lie after :func:`fit_to_square`.
+
+    Parameters
+    ----------
+    boxes : ndarray, shape (k, 4)
+        First row and column, last row + 1 and column + 1.
+    shape : tuple of int
+        (height, width) of the image.
+    side, spacing_mm
+        As of :func:`fit_to_square`.
+
+    Returns
+    -------
+    ndarray of float32, shape (k, 4)
+    """
+    scale, first = _place(shape, side, spacing_mm)
+    return np.clip(np.asarray(boxes) * scale + first, 0, side).astype(np.float32)
+
+
+def restore_boxes(boxes: np.ndarray, shape: tuple, side: int, *, spacing_mm: tuple) -> np.ndarray:
+    """Undo :func:`fit_boxes`, and cut boxes at the border of the image: some may be left empty."""
+    scale, first = _place(shape, side, spacing_mm)
+    return np.clip((np.asarray(boxes) - first) / scale, 0, np.tile(shape, 2))
+
+
 def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resize with a triangle filter as wide as the step between new pixels.
 
@@ -208,6 +234,12 @@ def _fitted(shape: tuple[int, int], side: int, spacing_mm: tuple[float, float]) 
     """Rows and columns of an image whose longer side fits."""
     extent = np.multiply(shape, spacing_mm)
     return tuple(int(n) for n in np.maximum(1, np.rint(extent * side / extent.max())))
+
+
+def _place(shape: tuple[int, int], side: int, spacing_mm) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and first row and column of an image in a square, for both corners of a box."""
+    fitted = np.array(_fitted(shape, side, spacing_mm))
+    return np.tile(fitted / shape, 2), np.tile((side - fitted) // 2, 2)
 
 
 def _nearest(old: int, new: int) -> np.ndarray:

@@ -1,10 +1,8 @@
-"""Grey values: windows and normalisation. Statistics are learnt from training images only."""
-
-from dataclasses import dataclass
+"""Grey values: the window in which they are looked at."""
 
 import numpy as np
 
-from medlib.errors import DataError, UsageError
+from medlib.errors import UsageError
 
 
 def apply_window(values: np.ndarray, centre: float, width: float) -> np.ndarray:
@@ -86,71 +84,3 @@ def standardise_foreground(images: np.ndarray) -> np.ndarray:
         spread = np.where(high > low, high - low, 1)
         new[foreground] = np.clip(0.4 + (image[foreground] - middle) / spread / 8, 0, 1)
     return changed
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """An affine change of grey values, learnt once and applied to any image.
-
-    Parameters
-    ----------
-    shift, scale : ndarray of float32, shape (channels,)
-        ``(image - shift) / scale``.
-    """
-
-    shift: np.ndarray
-    scale: np.ndarray
-
-    def apply(self, images: np.ndarray) -> np.ndarray:
-        """Normalise images, shape (..., channels); the result is float32."""
-        return ((images - self.shift) / self.scale).astype(np.float32)
-
-    def undo(self, images: np.ndarray) -> np.ndarray:
-        """Return to the original grey values."""
-        return (images * self.scale + self.shift).astype(np.float32)
-
-
-def fit_normalisation(train_images: np.ndarray, *, method: str = "zscore") -> Normalisation:
-    """Learn a normalisation from the training images, channel by channel.
-
-    Parameters
-    ----------
-    train_images : ndarray, shape (n, ..., channels)
-        Training images only: statistics of validation or test images would leak what the model
-        must not know.
-    method : {"zscore", "minmax", "percentile"}
-        Mean 0 and standard deviation 1; smallest value 0 and largest 1; the same with the
-        percentiles 0.5 and 99.5 instead of the extremes.
-
-    Returns
-    -------
-    Normalisation
-
-    Raises
-    ------
-    UsageError
-        If the method is unknown.
-    DataError
-        If a channel has one value only: it carries nothing, and dividing by its spread is
-        impossible.
-    """
-    values = train_images.reshape(-1, train_images.shape[-1]).astype(np.float64)
-    match method:
-        case "zscore":
-            shift, scale = values.mean(axis=0), values.std(axis=0)
-        case "minmax":
-            shift, scale = values.min(axis=0), np.ptp(values, axis=0)
-        case "percentile":
-            shift, high = np.percentile(values, (0.5, 99.5), axis=0)
-            scale = high - shift
-        case _:
-            known = "zscore, minmax or percentile"
-            raise UsageError("normalisation method", expected=known, found=repr(method))
-    flat = np.flatnonzero(scale <= 0)
-    if len(flat):
-        raise DataError(
-            f"channel {flat[0]} of the training images",
-            expected="values that differ",
-            found=f"no spread by the method {method!r}",
-        )
-    return Normalisation(shift.astype(np.float32), scale.astype(np.float32))

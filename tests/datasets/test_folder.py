@@ -174,7 +174,7 @@ def test_every_kind_of_file_in_one_table(make, tmp_path):
     assert rows.loc["brain.nii.gz", "n_frames"] == 3
     assert rows.loc["ct.dcm", "modality"] == "CT"
     assert rows.loc["ct.dcm", "row_spacing_mm"] == pytest.approx(0.661468 * 128 / 50)
-    assert "with several frames, the middle one" in data.card
+    assert "Of several frames" in data.card
     images = {
         name: image
         for split in data.splits.values()
@@ -253,9 +253,28 @@ def test_volumes_become_stacks_of_evenly_spaced_slices_with_their_masks(tmp_path
     assert [len(boxes) for boxes in images.all.boxes[:3]] == [1, 1, 0]  # of the middle slice
     [(_, [stack])] = load_images([tmp_path / "2.nii"], image_size=20, n_channels=1, depth=5)
     assert np.array_equal(stack, images.all.images[2])
-    _fails(path, "2 slices or more", error=UsageError, depth=1)
     _write_volumes(tmp_path, [5, 5, 4, 5] * 5)
     _fails(path, "5 that are not", "2.nii: expected 5 slices, found 4", depth=5)
+
+
+def test_every_slice_is_an_image_and_those_of_a_volume_stay_together(tmp_path):
+    path = _write_volumes(tmp_path, [5, 100, 5] * 4)
+    empty = np.asarray(nibabel.load(tmp_path / "0.nii").dataobj).copy()
+    empty[..., 3] = 7  # one grey value: there is nothing to see
+    nibabel.Nifti1Image(empty, np.eye(4)).to_filename(tmp_path / "0.nii")
+    table = pd.read_csv(path)
+    table.drop(columns="subject").to_csv(path, index=False)
+    images = datasets.read_folder(path, image_size=20, every_slice=True)
+    assert len(images.all) == 4 + 32 + 5 + 3 * (5 + 32 + 5)
+    assert images.all.table["image"][:5].tolist() == [f"0.nii, slice {k}" for k in (0, 1, 2, 4)] + [
+        "1.nii, slice 1"
+    ]
+    greys = np.rint(images.all.images[:4, 10, 10, 0] * 255 / 10) - 1
+    assert greys.tolist() == [0, 1, 2, 4]
+    assert images.all.masks[:4, 10, 10].tolist() == [1, 0, 1, 1]
+    assert [len(boxes) for boxes in images.all.boxes[:4]] == [1, 0, 1, 1]
+    files = images.all.table["image"].str.split(",").str[0]
+    assert pd.Series(images.groups).groupby(files).nunique().eq(1).all()
 
 
 def test_a_set_of_single_images_has_no_depth():
@@ -369,7 +388,6 @@ def test_merging_joins_and_choosing_leaves_out(make):
     [
         ({"classes": ["benign", "cyst"]}, "classes: expected one of benign, malignant, normal"),
         ({"classes": ["benign"]}, "classes: expected 2 or more, after merging, found benign"),
-        ({"classes": ["benign", "benign"]}, "each class once"),
         ({"classes": []}, "classes: expected 2 or more, after merging"),
         ({"merge": {"tumour": ["cyst"]}}, "merge: expected one of benign, malignant, normal"),
         ({"merge": {"a": ["benign"], "b": ["benign"]}}, "each label once, found 'benign' twice"),
@@ -451,7 +469,7 @@ def test_identical_images_in_two_given_splits_are_named(make, tmp_path):
     split = ["train"] * 16 + ["validation"] * 4 + ["test"] * 4
     path = make(24, split=split)
     Image.fromarray(tissue(2)).save(tmp_path / "22.png")
-    _fails(path, "no identical image in two splits", "02.png in train, 22.png in test")
+    _fails(path, "no identical image in two splits", "02.png (train), 22.png (test)")
 
 
 def test_look_alikes_in_two_given_splits_are_warned_about(make, tmp_path):
@@ -460,7 +478,7 @@ def test_look_alikes_in_two_given_splits_are_warned_about(make, tmp_path):
     marked = tissue(2)
     marked[5:7, 10:25] = 255
     Image.fromarray(marked).save(tmp_path / "22.png")
-    with pytest.warns(UserWarning, match=r"02.png \(train\) = 22.png \(test\)"):
+    with pytest.warns(UserWarning, match=r"02.png \(train\), 22.png \(test\)"):
         data = datasets.from_folder(path)
     assert len(data.test) == 4
 
@@ -477,7 +495,7 @@ def test_identical_images_of_two_subjects_stay_together(make, tmp_path):
 def test_identical_images_with_different_labels_are_named_and_kept(make, tmp_path):
     path = make(24)
     Image.fromarray(tissue(3)).save(tmp_path / "08.png")
-    with pytest.warns(UserWarning, match=r"03.png \(ill\) = 08.png \(healthy\)"):
+    with pytest.warns(UserWarning, match=r"03.png \(ill\), 08.png \(healthy\)"):
         data = datasets.from_folder(path)
     assert data.summary()["images"].sum() == 24
     split_of = _all(data)["split"]
@@ -490,7 +508,7 @@ def test_a_subject_in_two_given_splits_is_named(make):
     _fails(
         make(24, split=split, subject=subject),
         "no subject in two",
-        "03.png in train, 23.png in test",
+        "03.png (train), 23.png (test)",
     )
 
 
@@ -502,11 +520,6 @@ def test_too_few_subjects_for_three_splits(make):
 
 
 # Bad input ----------------------------------------------------------------------------------------
-
-
-def test_a_missing_source(tmp_path):
-    _fails(tmp_path / "nowhere", str(tmp_path / "nowhere"), "nothing of that name")
-    _fails(tmp_path / "nowhere.csv", "nothing of that name")
 
 
 def test_folders_without_images(tmp_path):
@@ -541,7 +554,7 @@ def test_columns_that_are_not_there(make):
     table.rename(columns={"label": "diagnosis"}).to_csv(path, index=False)
     _fails(path, "expected columns image,label", "'image,diagnosis'")
     table.to_csv(path, index=False, sep=";")
-    _fails(path, "'image;label'", "Separate the columns with commas")
+    _fails(path, "'image;label'")
     path.write_text("")
     _fails(path, "No columns")
     path.write_text("image,label\n")
@@ -584,7 +597,7 @@ def test_paths_written_on_windows_are_found(make):
         ({"image": (3, "01.png")}, ("each image in one row", "01.png in line 3 and line 5")),
         ({"image": (3, "./01.png")}, ("each image in one row", "01.png in line 3 and line 5")),
         ({"mask": (3, "gone.png")}, ("every file it names", "gone.png")),
-        ({"split": (0, "training")}, ("train, validation, test in", "'training' (line 2)")),
+        ({"split": (0, "training")}, ("train, validation, test in", "'training' in line 2")),
         ({"subject": (5, "")}, ("a value in the column subject", "line 7")),
     ],
 )
@@ -618,7 +631,7 @@ def test_many_missing_files_are_counted(make, tmp_path):
 def test_one_bad_file_is_named(make, tmp_path):
     path = make(24)
     (tmp_path / "07.png").write_text("not an image")
-    _fails(path, str(tmp_path / "07.png"), "a file that begins with b'not '")
+    _fails(path, str(tmp_path / "07.png"), "cannot identify image file")
 
 
 def test_several_bad_files_give_one_error(make, tmp_path):
@@ -636,11 +649,6 @@ def test_a_mask_of_another_size_is_named(make, tmp_path):
     path = make(12, mask=["", "m.png"] + [""] * 10)
     Image.fromarray(np.zeros((41, 50), dtype=np.uint8)).save(tmp_path / "m.png")
     _fails(path, str(tmp_path / "m.png"), "the size of its image, 40 x 50", "found 41 x 50")
-
-
-@pytest.mark.parametrize("options", [{"image_size": 4}, {"image_size": 100_000}, {"channels": 2}])
-def test_arguments_that_cannot_be_used(make, options):
-    _fails(make(12), next(iter(options)), error=UsageError, **options)
 
 
 # The other doors ----------------------------------------------------------------------------------
@@ -672,11 +680,11 @@ def test_resolve_knows_files_folders_and_names(make):
     path = make(12)
     assert datasets.resolve(path, image_size=16).image_shape == (16, 16, 1)
     assert datasets.resolve(str(path), positive="healthy").class_names[0] == "ill"
-    with pytest.raises(UsageError, match=r"'breastmist': expected a CSV .* mean breastmnist\?"):
+    with pytest.raises(UsageError, match=r"found 'breastmist'. Did you mean breastmnist\?"):
         datasets.resolve("breastmist")
     with pytest.raises(UsageError, match="window: expected a CSV or a folder"):
         datasets.resolve("simbrain", window=(0, 1))
-    with pytest.raises(UsageError, match=r"'simbrian'.*one of simbrain.*mean simbrain\?"):
+    with pytest.raises(UsageError, match=r"one of simbrain.*'simbrian'.*mean simbrain\?"):
         datasets.load("simbrian")
 
 

@@ -2,7 +2,6 @@ import dataclasses
 import hashlib
 import re
 import warnings
-import zipfile
 
 import numpy as np
 import pytest
@@ -50,7 +49,10 @@ def folder(tmp_path):
 def load(folder, name="breastmnist", **options):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*its hash is not the published one")
-        return medmnist.load_medmnist(name, root=folder, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            if folder:
+                patch.setenv("MEDLIB_DATA", str(folder))
+            return medmnist.load_medmnist(name, **options)
 
 
 class TestFacts:
@@ -125,17 +127,19 @@ class TestLoad:
         assert len(np.unique(np.concatenate(subjects))) == 546 + 78 + 156
         assert subjects[1][3] == "validation-00003"
 
-    def test_says_when_a_file_is_not_the_published_one(self, folder):
+    def test_says_when_a_file_is_not_the_published_one(self, folder, monkeypatch):
+        monkeypatch.setenv("MEDLIB_DATA", str(folder))
         with pytest.warns(UserWarning, match=r"breastmnist\.npz: its hash is not the published"):
-            medmnist.load_medmnist("breastmnist", root=folder)
+            medmnist.load_medmnist("breastmnist")
 
     def test_says_nothing_when_it_is(self, folder, monkeypatch):
         md5 = hashlib.md5((folder / "breastmnist.npz").read_bytes()).hexdigest()
         published = dataclasses.replace(registry.info("breastmnist").files[28], md5=md5)
         monkeypatch.setitem(registry.info("breastmnist").files, 28, published)
+        monkeypatch.setenv("MEDLIB_DATA", str(folder))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            medmnist.load_medmnist("breastmnist", root=folder)
+            medmnist.load_medmnist("breastmnist")
 
     def test_reads_a_compressed_file(self, folder):
         np.savez_compressed(folder / "breastmnist.npz", **arrays_of("breastmnist"))
@@ -147,9 +151,7 @@ class TestWhereTheFileIs:
         monkeypatch.setenv("MEDLIB_DATA", str(folder))
         assert len(load(None).train) == 546
 
-    def test_root_comes_before_the_environment_and_that_before_the_cache(
-        self, folder, cache, tmp_path, monkeypatch
-    ):
+    def test_the_environment_comes_before_the_cache(self, cache, tmp_path, monkeypatch):
         other = tmp_path / "other"
         for place in (other, cache / "medmnist"):
             place.mkdir(parents=True)
@@ -157,17 +159,15 @@ class TestWhereTheFileIs:
         assert medmnist.find("breastmnist").parent == cache / "medmnist"
         monkeypatch.setenv("MEDLIB_DATA", str(other))
         assert medmnist.find("breastmnist").parent == other
-        assert medmnist.find("breastmnist", root=folder).parent == folder
 
-    def test_a_folder_without_the_file_is_passed_over(self, folder, monkeypatch, tmp_path):
-        monkeypatch.setenv("MEDLIB_DATA", str(folder))
-        (tmp_path / "empty").mkdir()
-        assert medmnist.find("breastmnist", root=tmp_path / "empty").parent == folder
+    def test_a_folder_without_the_file_is_passed_over(self, cache, monkeypatch, tmp_path):
+        monkeypatch.setenv("MEDLIB_DATA", str(tmp_path))
+        (cache / "medmnist").mkdir(parents=True)
+        (cache / "medmnist" / "breastmnist.npz").touch()
+        assert medmnist.find("breastmnist").parent == cache / "medmnist"
         assert medmnist.find("pathmnist") is None
 
     def test_a_folder_that_does_not_exist_is_an_error(self, tmp_path, monkeypatch):
-        with pytest.raises(DataError, match="root: expected a folder"):
-            medmnist.load_medmnist("breastmnist", root=tmp_path / "nowhere")
         monkeypatch.setenv("MEDLIB_DATA", str(tmp_path / "nowhere"))
         with pytest.raises(DataError, match="MEDLIB_DATA: expected a folder"):
             medmnist.load_medmnist("breastmnist")
@@ -181,9 +181,8 @@ class TestWhereTheFileIs:
         assert "MEDLIB_DATA" in message
 
     def test_what_was_fetched_is_loaded(self, cache, folder, monkeypatch):
-        def fetch(address, target, *, md5, largest_bytes, by_hand):
+        def fetch(address, target, *, md5, by_hand):
             assert md5 == "750601b1f35ba3300ea97c75c52ff8f6"
-            assert largest_bytes > (folder / "breastmnist.npz").stat().st_size
             target.parent.mkdir(parents=True)
             return (folder / "breastmnist.npz").rename(target)
 
@@ -205,7 +204,7 @@ class TestOverlap:
         with pytest.warns(UserWarning, match="official splits") as warned:
             dataset = load(overlapping)
         (message,) = [str(one.message) for one in warned]
-        for pair in ("row 115 in train, row 76 in test", "row 5 in validation, row 9 in test"):
+        for pair in ("row 115 (train), row 76 (test)", "row 5 (validation), row 9 (test)"):
             assert pair in message
         assert len(dataset.train) == 546
 
@@ -227,13 +226,13 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("changes", "named"),
         [
-            ({"val_labels": None}, "an array val_labels"),
-            ({"test_images": np.zeros((155, 28, 28), np.uint8)}, r"found shape \(155, 28, 28\)"),
-            ({"test_images": np.zeros((156, 64, 64), np.uint8)}, r"test_images of shape"),
-            ({"train_images": np.zeros((546, 28, 28), np.float32)}, "bytes when unpacked"),
-            ({"test_labels": np.zeros(156, np.uint8)}, r"found shape \(156,\)"),
+            ({"val_labels": None}, "val_labels is not a file"),
+            ({"test_images": np.zeros((155, 28, 28), np.uint8)}, r"test shapes \(155, 28, 28\)"),
+            ({"test_images": np.zeros((156, 64, 64), np.uint8)}, r"test shapes \(156, 64, 64\)"),
+            ({"train_images": np.zeros((546, 28, 28), np.float32)}, "of float32"),
+            ({"test_labels": np.zeros(156, np.uint8)}, r"and \(156,\)"),
             ({"test_labels": np.zeros((156, 1), object)}, "Object arrays cannot"),
-            ({"test_labels": np.full((156, 1), 7, np.uint8)}, "expected 0 to 1, found 7 to 7"),
+            ({"test_labels": np.full((156, 1), 7, np.uint8)}, "index 7 is out of bounds"),
         ],
         ids=["no array", "count", "size", "float", "shape", "pickle", "labels"],
     )
@@ -244,34 +243,26 @@ class TestDamage:
 
     def test_a_text_file(self, folder):
         (folder / "breastmnist.npz").write_text("<html>Not found</html>")
-        with pytest.raises(DataError, match=r"breastmnist\.npz: expected a whole \.npz file"):
+        with pytest.raises(DataError, match=r"breastmnist\.npz: expected the published arrays"):
             load(folder)
 
     def test_an_empty_file(self, folder):
         (folder / "breastmnist.npz").write_bytes(b"")
-        with pytest.raises(DataError, match="damaged"):
+        with pytest.raises(DataError, match="fetch it again"):
             load(folder)
 
     @pytest.mark.parametrize("kept", [0.3, 0.999])
     def test_a_file_cut_short(self, folder, kept):
         content = (folder / "breastmnist.npz").read_bytes()
         (folder / "breastmnist.npz").write_bytes(content[: int(len(content) * kept)])
-        with pytest.raises(DataError, match="damaged"):
+        with pytest.raises(DataError, match="fetch it again"):
             load(folder)
 
     def test_a_flipped_byte(self, folder):
         content = bytearray((folder / "breastmnist.npz").read_bytes())
         content[len(content) // 3] ^= 255
         (folder / "breastmnist.npz").write_bytes(content)
-        with pytest.raises(DataError, match="damaged.*fetch it again"):
-            load(folder)
-
-    def test_an_archive_that_would_fill_the_memory_is_not_unpacked(self, folder):
-        bomb = folder / "breastmnist.npz"
-        header = {"descr": "|u1", "fortran_order": False, "shape": (10**9, 28, 28)}
-        with zipfile.ZipFile(bomb, "w") as archive, archive.open("train_images.npy", "w") as member:
-            np.lib.format.write_array_header_1_0(member, header)
-        with pytest.raises(DataError, match="damaged|bytes when unpacked|found shape"):
+        with pytest.raises(DataError, match="fetch it again"):
             load(folder)
 
     def test_a_size_that_is_not_published(self, folder):
@@ -295,7 +286,7 @@ class TestRealFiles:
         return real_data / "medmnist"
 
     def test_breastmnist(self, files):
-        with pytest.warns(UserWarning, match="row 115 in train, row 76 in test"):
+        with pytest.warns(UserWarning, match=r"row 115 \(train\), row 76 \(test\)"):
             dataset = load(files)
         counts = dataset.summary()["normal or benign"]
         assert counts.to_dict() == {"train": 399, "validation": 57, "test": 114}

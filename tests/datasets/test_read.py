@@ -111,14 +111,6 @@ def test_no_split_is_made_before_it_is_asked_for(make):
 # Names, folders, runs -----------------------------------------------------------------------------
 
 
-def test_a_run_folder_is_no_data(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(json.dumps({"medlib_run": 1}))
-    (tmp_path / "run" / "fold-1").mkdir()
-    with pytest.raises(DataError, match="run"):
-        datasets.read(tmp_path / "run")
-
-
 def test_a_run_called_like_a_data_set_does_not_hide_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "breastmnist").mkdir()

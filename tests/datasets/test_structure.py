@@ -164,7 +164,7 @@ def test_a_data_set_says_what_does_not_fit(parts, message):
 @pytest.mark.parametrize("later", ["validation", "test"])
 def test_a_subject_in_two_splits_is_refused(later):
     names = np.array(["x", "y", "a1", "z"])
-    with pytest.raises(DataError, match=f"no subject in two splits, found .*row 2 in {later}"):
+    with pytest.raises(DataError, match=f"no subject in two splits, found .*row 2 \\({later}\\)"):
         dataset(**{later: split("d", subjects=names)})
 
 
@@ -172,7 +172,7 @@ def test_a_subject_in_two_splits_is_refused(later):
 def test_an_identical_image_in_two_splits_is_refused(first, later):
     images = split("d").images.copy()
     images[3] = getattr(dataset(), first).images[0]
-    message = f"no identical image in two splits, found row 0 in {first}, row 3 in {later}"
+    message = f"no identical image in two splits, found row 0 \\({first}\\), row 3 \\({later}\\)"
     with pytest.raises(DataError, match=message):
         dataset(**{later: split("c", images=images)})
 
@@ -192,8 +192,8 @@ def test_overlaps_of_official_splits_are_warned_about():
     published = _published()
     with pytest.warns(UserWarning, match="the official splits share") as caught:
         dataclasses.replace(published, name="same")
-    assert any("row 1 in train, row 0 in validation" in str(each.message) for each in caught)
-    assert any("row 2 in train, row 3 in test" in str(each.message) for each in caught)
+    assert any("row 1 (train), row 0 (validation)" in str(each.message) for each in caught)
+    assert any("row 2 (train), row 3 (test)" in str(each.message) for each in caught)
 
 
 def test_dropping_shared_images_leaves_the_test_set_alone():

@@ -165,22 +165,6 @@ def test_refuses_subjects_of_other_images(two_classes):
         classification.report(*two_classes, TISSUE, subjects=np.array(["a", "b", "c"]))
 
 
-def test_refuses_a_single_class_name(two_classes):
-    with pytest.raises(UsageError, match="class_names"):
-        classification.report(*two_classes, ("tumour",))
-
-
-def test_confusion_matrix_has_a_row_for_every_class(two_classes):
-    labels, probabilities = two_classes
-    table = classification.confusion_matrix(labels, probabilities, TISSUE, threshold=0.4)
-    answers = (probabilities >= 0.4).astype(int)
-    np.testing.assert_array_equal(table, oracle.confusion_matrix(labels, answers))
-    assert (table.index.name, table.columns.name) == ("true", "answered")
-    assert list(table.index) == list(TISSUE)
-    one = classification.confusion_matrix(np.array([1]), np.array([0.9]), TISSUE)
-    assert one.to_numpy().tolist() == [[0, 0], [0, 1]]
-
-
 def test_the_majority_baseline_is_what_training_found_commonest(two_classes):
     labels, probabilities = two_classes  # mostly normal; a network trained on mostly tumours
     table = by_metric(classification.report(labels, probabilities, TISSUE, majority=1))

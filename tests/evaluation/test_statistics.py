@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from medlib.errors import DataError, UsageError
+from medlib.errors import DataError
 from medlib.evaluation.statistics import (
     Interval,
     area_under_curve,
@@ -14,7 +14,6 @@ from medlib.evaluation.statistics import (
     auc_test,
     balanced_accuracy_interval,
     bootstrap_interval,
-    percentile_bounds,
     proportion_interval,
     seeds_and_patients_interval,
     wilson_interval,
@@ -149,10 +148,6 @@ class TestAucInterval:
     def test_refuses(self, labels, scores, named):
         with pytest.raises(DataError, match=named):
             auc_interval(np.array(labels), np.array(scores))
-
-    def test_refuses_a_confidence_in_percent(self):
-        with pytest.raises(UsageError, match="between 0 and 1"):
-            auc_interval(np.array([0, 0, 1, 1]), np.array([1, 3, 2, 4]), confidence=95)
 
 
 class TestMacroAuc:
@@ -479,9 +474,12 @@ class TestBootstrap:
 
         bootstrap_interval(check, groups, groups=groups, n_resamples=5)
 
-    def test_says_when_resamples_are_undefined(self):
-        with pytest.raises(DataError, match="too few images"):
-            bootstrap_interval(lambda values: np.nan, np.ones(5), n_resamples=10)
+    @pytest.mark.parametrize("n_defined", [0, 5])
+    def test_has_no_bounds_when_half_of_the_resamples_are_undefined(self, n_defined):
+        values = iter([*range(n_defined), *[np.nan] * (10 - n_defined), 7.0])
+        interval = bootstrap_interval(lambda _: next(values), np.ones(5), n_resamples=10)
+        assert interval.value == 7
+        assert np.isnan([interval.low, interval.high]).all()
 
     def test_resamples_that_agree_are_no_certainty(self):
         interval = bootstrap_interval(np.mean, np.ones(5))
@@ -489,8 +487,9 @@ class TestBootstrap:
         assert np.isnan([interval.low, interval.high]).all()
 
     def test_undefined_resamples_are_left_out(self):
-        values = np.array([np.nan, 1.0, 2.0, 3.0])
-        assert percentile_bounds(values, confidence=0.5).tolist() == [1.5, 2.5]
+        values = iter([np.nan, 1.0, 2.0, 3.0, 7.0])
+        interval = bootstrap_interval(lambda _: next(values), np.ones(5), n_resamples=4)
+        assert (interval.low, interval.high) == pytest.approx((1.05, 2.95))
 
     def test_refuses_lengths_that_differ(self):
         with pytest.raises(DataError, match="lengths"):

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.preprocessing import StandardScaler
 
-from medlib.errors import DataError, UsageError
-from medlib.preprocessing import apply_window, fit_normalisation, percentile_window
+from medlib.errors import UsageError
+from medlib.preprocessing import apply_window, percentile_window
 from medlib.preprocessing.intensity import standardise_foreground
 
 IMAGES = st.builds(
@@ -40,39 +39,6 @@ def test_one_bright_letter_does_not_squeeze_the_tissue():
 
 def test_the_window_of_a_flat_image_can_be_used():
     assert (apply_window(np.full(9, 7.0), *percentile_window(np.full(9, 7.0))) == 0.5).all()
-
-
-@given(IMAGES)
-def test_zscore_is_what_scikit_learn_computes(images):
-    expected = StandardScaler().fit_transform(images.reshape(-1, 2).astype(float))
-    found = fit_normalisation(images, method="zscore").apply(images)
-    assert found.reshape(-1, 2) == pytest.approx(expected, abs=2e-3)
-
-
-@pytest.mark.parametrize("method", ["zscore", "minmax", "percentile"])
-@given(IMAGES)
-def test_undo_returns_the_grey_values(method, images):
-    learnt = fit_normalisation(images, method=method)
-    assert learnt.undo(learnt.apply(images)) == pytest.approx(images, rel=1e-4, abs=1e-2)
-
-
-def test_test_images_are_scaled_with_the_statistics_of_training():
-    train = np.array([0.0, 10.0]).reshape(2, 1, 1, 1)
-    brighter_scanner = np.array([20.0]).reshape(1, 1, 1, 1)
-    learnt = fit_normalisation(train, method="minmax")
-    assert learnt.apply(brighter_scanner).item() == 2  # and not 1, as if it were alone
-
-
-def test_a_channel_without_spread_is_named():
-    images = np.random.default_rng(0).random((2, 4, 4, 2))
-    images[..., 1] = 3
-    with pytest.raises(DataError, match="channel 1"):
-        fit_normalisation(images)
-
-
-def test_an_unknown_method_is_refused():
-    with pytest.raises(UsageError, match="zscore, minmax or percentile"):
-        fit_normalisation(np.zeros((1, 2, 2, 1)), method="best")
 
 
 def test_standardised_foreground_has_the_same_middle_and_spread_whatever_the_scanner():

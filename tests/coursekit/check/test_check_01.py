@@ -1,7 +1,6 @@
 """Planted wrong answers to the exercises of lesson 01 are found, and told apart."""
 
 import numpy as np
-import pytest
 
 from coursekit import check
 
@@ -96,14 +95,6 @@ WRONG = {
     ),
     "two voxels only": ("01.3", lambda v, a: (v[::-1], flip(a, 1)), "not for 5"),
 }
-
-
-@pytest.mark.parametrize("plant", WRONG)
-def test_wrong_answers_are_named(plant):
-    exercise, answer, expected = WRONG[plant]
-    verdict = check.verdict(exercise, answer)
-    assert verdict.state == "wrong"
-    assert expected in verdict.message
 
 
 def test_both_windows_of_dicom_are_accepted():

@@ -1,7 +1,6 @@
 """Planted wrong answers to the exercises of lesson 06 are found, and told apart."""
 
 import numpy as np
-import pytest
 
 from coursekit import check
 
@@ -76,14 +75,6 @@ WRONG = {
     "unknown layer": ("06.3", [("dense", 3)], "not a layer"),
     "no layers": ("06.3", [], "empty"),
 }
-
-
-@pytest.mark.parametrize("plant", WRONG)
-def test_wrong_answers_are_named(plant):
-    exercise, answer, expected = WRONG[plant]
-    verdict = check.verdict(exercise, answer)
-    assert verdict.state == "wrong"
-    assert expected in verdict.message
 
 
 def test_another_right_plan_is_right():
