@@ -117,16 +117,13 @@ def trained(name: str, build: Callable, train: Split, task, config: dict):
 
 def _choose(split: Split, values: np.ndarray, draw, rules: list[tuple]) -> list[tuple]:
     """Return the rule with the best mean Dice, and the best that is quiet."""
-    there, judged = split.labels == 1, []
+    there, judged = split.labels == 1, {}
     for rule in rules:
         masks = draw(values, *rule)
         overlap = segmentation.dice(split.masks[there] > 0, masks[there]).mean()
-        findings = masks[~there].any(axis=(1, 2)).mean()
-        judged.append((overlap, max(findings, FALSE_FINDINGS)))
-    return [
-        rules[max(range(len(rules)), key=lambda k: judged[k][0])],
-        rules[max(range(len(rules)), key=lambda k: (-judged[k][1], judged[k][0]))],
-    ]
+        findings = masks[~there].any(axis=(1, 2)).sum() / max(1, (~there).sum())
+        judged[rule] = -max(findings, FALSE_FINDINGS), overlap
+    return [max(judged, key=lambda rule: judged[rule][1]), max(judged, key=judged.get)]
 
 
 def _written(rule: tuple) -> str:
