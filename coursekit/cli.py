@@ -110,10 +110,13 @@ def study(
         print(*studies.check_study(plan, check), sep="\n")
     else:
         print(studies.run_study(plan, scheduler=scheduler, jobs=jobs))
+        name, statistic = plan.summary
         for data in dict.fromkeys(config["data"] for config in plan.configs):
-            study = studies.load_study(name, data)
-            print(f"\n{data}: AUC on {len(study.labels)} test images, 95 % over seeds and patients")
-            print(studies.table(study).round(3).to_string(index=False))
+            study = studies.load_study(plan.path.stem, data)
+            print(
+                f"\n{data}: {name}, {len(study.labels)} test images, 95 % over seeds and patients"
+            )
+            print(studies.table(study, statistic).round(3).to_string(index=False))
 
 
 def main() -> None:

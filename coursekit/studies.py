@@ -70,6 +70,11 @@ class Plan:
         return _module(self.experiment).train_and_test
 
     @property
+    def summary(self) -> tuple[str, Callable]:
+        """What its table shows: a name, and a function of labels and the scores of a seed."""
+        return getattr(_module(self.experiment), "SUMMARY", ("AUC", _auc))
+
+    @property
     def result(self) -> Path:
         """Where the finished study is kept."""
         return self.path.parents[1] / "results" / "studies" / f"{self.path.stem}.json"
@@ -308,7 +313,14 @@ def load_study(name: str, data: str | None = None) -> Study | None:
     )
 
 
-def compare(study: Study, first: str, second: str, *, at: int | str = "all") -> statistics.Interval:
+def compare(
+    study: Study,
+    first: str,
+    second: str,
+    *,
+    at: int | str = "all",
+    statistic: Callable | None = None,
+) -> statistics.Interval:
     """Return by how much the first model's AUC is higher than the second's, mean over seeds.
 
     Parameters
@@ -318,6 +330,8 @@ def compare(study: Study, first: str, second: str, *, at: int | str = "all") -> 
         Models; for each seed they were trained on the same subjects.
     at : int or str
         Number of training images.
+    statistic : callable, optional
+        As for :func:`table`.
 
     Returns
     -------
@@ -325,19 +339,22 @@ def compare(study: Study, first: str, second: str, *, at: int | str = "all") -> 
         95 %, over seeds and test subjects together.
     """
     pair = np.stack([study.scores[first, at], study.scores[second, at]], axis=-1)
+    statistic = statistic or _auc
 
     def difference(labels, scores):
-        return _auc(labels, scores[:, 0]) - _auc(labels, scores[:, 1])
+        return statistic(labels, scores[..., 0]) - statistic(labels, scores[..., 1])
 
     return _interval(study, difference, pair, logit=False)
 
 
-def table(study: Study) -> pd.DataFrame:
+def table(study: Study, statistic: Callable | None = None) -> pd.DataFrame:
     """Return the AUC of each model at each size, and what each gains over the first model.
 
     Parameters
     ----------
     study : Study
+    statistic : callable, optional
+        Of labels and the scores of one seed, instead of the AUC.
 
     Returns
     -------
@@ -345,13 +362,14 @@ def table(study: Study) -> pd.DataFrame:
         Columns ``n_train``, ``what`` ("cnn" or "cnn - classical"), ``value`` (mean over seeds) and
         its 95 % interval over seeds and test subjects together, ``low`` and ``high``.
     """
-    baseline = next(iter(study.scores))[0]
+    baseline, statistic = next(iter(study.scores))[0], statistic or _auc
     rows = []
     for (model, size), scores in study.scores.items():
-        intervals = {model: _interval(study, _auc, scores, logit=True)}
+        intervals = {model: _interval(study, statistic, scores, logit=True)}
         if model != baseline:
-            intervals[f"{model} - {baseline}"] = compare(study, model, baseline, at=size)
-        rows += [(size, what, auc.value, auc.low, auc.high) for what, auc in intervals.items()]
+            against = compare(study, model, baseline, at=size, statistic=statistic)
+            intervals[f"{model} - {baseline}"] = against
+        rows += [(size, what, each.value, each.low, each.high) for what, each in intervals.items()]
     return pd.DataFrame(rows, columns=["n_train", "what", "value", "low", "high"])
 
 
@@ -534,6 +552,9 @@ def _compared(again: dict | MedlibError, done: dict[str, dict]) -> str:
 
 
 def _interval(study: Study, statistic: Callable, scores: np.ndarray, *, logit: bool):
+    if len(scores) == 1:  # patients alone
+        arrays = study.labels, scores[0]
+        return statistics.bootstrap_interval(statistic, *arrays, groups=study.subjects)
     return statistics.seeds_and_patients_interval(
         statistic, study.labels, scores, subjects=study.subjects, logit=logit
     )

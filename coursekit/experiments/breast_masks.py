@@ -12,6 +12,7 @@ from medlib.errors import UsageError
 DATA = WITH_TEST = ("busi",)  # all of its images are tested, each by a network that did not see it
 MODELS = ("unet",)
 COLUMNS = ("dice", "area", "diameter", "true_area", "true_diameter")  # of scores; pixels
+SUMMARY = "mean Dice", lambda labels, scores: scores[:, 0].mean()
 CLASSES = ["benign", "malignant"]  # images without a lesion are left out
 SIDE, FOLDS = 128, 5
 VARIABLE = "MEDLIB_BUSI"

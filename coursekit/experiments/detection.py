@@ -186,6 +186,12 @@ def sensitivity(scores, at=detection.FALSE_POSITIVES, *, below_mm: float = np.in
     return (best > one_too_many[:, None]).mean(axis=1)
 
 
+SUMMARY = (
+    "sensitivity at 1/4 false positives an image",
+    lambda labels, scores: sensitivity(scores, [1 / 4])[0],
+)
+
+
 def _laplacian(images: np.ndarray, sigma: float) -> np.ndarray:
     """Return the sum of the second derivatives down and across of smoothed images."""
     smooth = functools.partial(ndimage.gaussian_filter, images, (0, sigma, sigma))

@@ -21,6 +21,7 @@ DATA = {"simbrain": DEFAULT, "small-and-faint": SMALL_AND_FAINT}
 WITH_TEST = ()
 MODELS = ("threshold", "unet", "no-skips", "entropy", "dice", "pooled")
 COLUMNS = ("dice", "quiet_dice", "area", "diameter", "true_area", "true_diameter")  # of scores; mm
+SUMMARY = "mean Dice of slices with a tumour", lambda labels, scores: scores[labels == 1, 0].mean()
 LEVELS = np.arange(0.45, 0.8, 0.025)  # grey values that a threshold may have
 LEAST_PIXELS = (1, 4, 8, 12, 20, 40, 80)
 CUTS = np.arange(0.1, 0.65, 0.05)  # probabilities from which on a pixel may count as tumour
