@@ -365,7 +365,7 @@ def table(study: Study, statistic: Callable | None = None) -> pd.DataFrame:
     baseline, statistic = next(iter(study.scores))[0], statistic or _auc
     rows = []
     for (model, size), scores in study.scores.items():
-        intervals = {model: _interval(study, statistic, scores, logit=True)}
+        intervals = {model: _interval(study, statistic, scores, logit=statistic is _auc)}
         if model != baseline:
             against = compare(study, model, baseline, at=size, statistic=statistic)
             intervals[f"{model} - {baseline}"] = against
