@@ -84,6 +84,8 @@ def known_studies():
     yield "architectures", "1"
     yield "degradation", "1"
     yield "transfer", "1"
+    yield "segmentation", "1"
+    yield "detection", "1"
     if os.environ.get("MEDLIB_DATA"):
         yield "public_benchmark", "1"
         yield "tuning", "1"
