@@ -14,9 +14,9 @@
 # # 18 Tumour detection
 #
 # **Where should I look?** In one large hospital a radiologist has to read [an image every three to four seconds](https://doi.org/10.1016/j.acra.2015.05.007), all
-# day long. A program that points may help: look here, and how sure I am. But it must keep still everywhere else. When such programs came to breast screening, they marked
-# so much that [more women were called back and hardly more cancers were found](https://doi.org/10.1056/NEJMoa066099). So today we learn to point, and to count both: what is
-# found, and how often the alarm is false.
+# day long. A program that points may help: look here, and how sure I am. But it must keep still everywhere else. When seven centres used such programs in breast screening,
+# [more women were called back, and it is not sure that more cancers were found](https://doi.org/10.1056/NEJMoa066099). So today we learn to point, and to count both: what is found, and how
+# often the alarm is false.
 
 # %% tags=["install"]
 import medlib
@@ -115,7 +115,7 @@ print(*train.boxes[train.labels == 1][:3], sep="\n")
 # (`train`, `validation` and `test` hold slices of different patients; those of `test` are this lesson's own. The brain of each slice is standardised, as in
 # [lesson 17](17_unet_segmentation.ipynb).)
 #
-# No two people draw the same box. With $A$ and $B$ the areas of two boxes, how much do they agree? The usual measure is the **intersection over union**:
+# No two people draw the same box. With $A$ and $B$ the pixels of two boxes, and $|\cdot|$ their number, how much do they agree? The usual measure is the **intersection over union**:
 #
 # $$\mathrm{IoU} = \frac{|A \cap B|}{|A \cup B|} = \frac{|A \cap B|}{|A| + |B| - |A \cap B|}$$
 #
@@ -183,7 +183,7 @@ check.exercise("18.1", iou)
 # ## The rival: blobs
 #
 # A tumour is a bright blob in FLAIR. Blobs can be found without any learning. Blur the image $I$ with a Gaussian $G_\sigma$, and take the second derivatives down and across. In the middle of a bright blob
-# both are negative. Their negative sum, times $\sigma^2$, so that sizes can be compared, is the **Laplacian of Gaussian** ([Lindeberg 1998](https://doi.org/10.1023/A:1008045108935)):
+# both are negative. Minus their sum, times $\sigma^2$, so that sizes can be compared, is the **Laplacian of Gaussian** ([Lindeberg 1998](https://doi.org/10.1023/A:1008045108935)):
 #
 # $$S_\sigma = -\sigma^2 \left( \frac{\partial^2}{\partial y^2} + \frac{\partial^2}{\partial x^2} \right) (G_\sigma * I)$$
 
@@ -294,7 +294,7 @@ lesions, alarms = detection.match_boxes(some.boxes, boxes, scores)
 print(f"{len(some)} slices, {len(lesions)} lesions, {len(alarms)} false alarms")
 
 # %% [markdown]
-# Who shows only boxes above a threshold has fewer false alarms, and finds fewer tumours. A ROC curve ([lesson 05](05_classical_baseline.ipynb)) would draw that against specificity. But where there is *no* tumour is not a countable thing.
+# Show only boxes above a threshold, and there are fewer false alarms, but fewer tumours found. A ROC curve ([lesson 05](05_classical_baseline.ipynb)) would draw that against specificity. But nobody can count the places where there is *no* tumour.
 # So we count false alarms **an image**. The result is the **FROC** curve, for free-response ([Chakraborty 2013](https://doi.org/10.1016/j.acra.2013.03.001)): readers are free to mark as many places as they like.
 
 # %% tags=["plumbing"]
@@ -350,14 +350,14 @@ check.exercise("18.2", froc_point)
 # %% [markdown]
 # ## A detector of centres
 #
-# Now a network shall point. What should it answer? A list of boxes has no fixed length. The trick of [Zhou and others 2019](https://arxiv.org/abs/1904.07850): lay a grid over the image, here 16 x 16 cells of 4 x 4 pixels. For each
+# Now a network shall point. What should it answer? A list of boxes has no fixed length; what a network gives has. The trick of [Zhou and others 2019](https://arxiv.org/abs/1904.07850): lay a grid over the image, here 16 x 16 cells of 4 x 4 pixels. For each
 # cell the network gives five numbers: how likely a lesion has its **centre** there (all cells together: the **heat map**), where in the cell, down and across, and the logarithms of height and width.
 #
 # For a true box with centre $(u, v)$ and size $(a, b)$, in cells, the heat of the cell with middle $(i, j)$ shall be
 #
 # $$Y_{ij} = \exp\left(-\frac{1}{2}\left[\left(\frac{u - i}{a/6}\right)^2 + \left(\frac{v - j}{b/6}\right)^2\right]\right), \qquad \text{and 1 in the cell that holds the centre.}$$
 #
-# This is a Gaussian whose standard deviation is a sixth of the box: whoever is off by one cell is less wrong than whoever is off by ten.
+# This is a Gaussian whose standard deviation is a sixth of the box: to be off by one cell is less wrong than to be off by ten.
 
 
 # %%
@@ -419,7 +419,7 @@ plotting.show(fig, alt="Detail of a slice with the true box of its tumour and a 
 # %% [markdown]
 # Each arrow leads from the middle of a cell to the centre of the tumour. Without offsets a box could be off by half a cell, two pixels. (`task.boxes` decodes in the same way. It also drops a box that agrees with a surer one to more than one half.)
 #
-# How should we punish wrong heat $p$? One cell in 256 holds a centre: with plain cross-entropy ([lesson 07](07_learning.ipynb)) the many easy cells would drown it. The **focal loss** ([Lin and others 2017](https://arxiv.org/abs/1708.02002)) turns down what is nearly right already:
+# How should wrong heat $p$ be punished? One cell in 256 holds a centre: with plain cross-entropy ([lesson 07](07_learning.ipynb)) the many easy cells would drown it. The **focal loss** ([Lin and others 2017](https://arxiv.org/abs/1708.02002)) turns down what is nearly right already:
 #
 # $$L = -\frac{1}{N} \sum_{ij} \begin{cases} (1 - p_{ij})^2 \log p_{ij} & \text{where } Y_{ij} = 1 \\ (1 - Y_{ij})^4\, p_{ij}^2 \log(1 - p_{ij}) & \text{elsewhere} \end{cases}$$
 #
@@ -434,7 +434,7 @@ plotting.show(fig, alt="Detail of a slice with the true box of its tumour and a 
 # </details>
 #
 # **Exercise 18.3: another heat map.** Is a sixth of the box right? Write a function that returns a task whose heat falls off `factor` times as slowly; everything else stays. The check trains a small detector with it.
-# When it is correct, put `with_width(2.0)` in place of `task` in the training below, and run on from there.
+# When it is correct, set `task = with_width(2.0)` before the network is built below, and run on from there.
 #
 # > **Hint** A class in the function: `class Wide(tasks.Detection)` with a method `maps(self, boxes, shape)`. `super().maps(boxes, shape)` gives Keras arrays of shape (n, rows, columns, 5). A
 # > Gaussian to the power of 1/4 is a Gaussian twice as wide. ([Solution](solutions/18_tumour_detection.ipynb))
@@ -585,7 +585,7 @@ ledger.say("Where a tumour is hit, the mean IoU is **{overlap:.2f}**.", overlap=
 #
 # ## Boxes around a mask
 #
-# Who has a U-Net ([lesson 17](17_unet_segmentation.ipynb)) needs no detector: take the pixels above a cut, put a box around each connected piece, and call its highest or mean probability the score. That is `piece_boxes`. What can go
+# With a U-Net ([lesson 17](17_unet_segmentation.ipynb)) you may need no detector: take the pixels above a cut, put a box around each connected piece, and call its highest or mean probability the score. That is `piece_boxes`. What can go
 # wrong? Suppose a U-Net gave this map, for a patient with two tumours:
 
 # %% tags=["plumbing"]
@@ -608,11 +608,11 @@ for ax, (cut, (boxes, _)) in zip(axes[1:], pieces.items(), strict=True):
 plotting.show(fig, alt="A slice with small tumours, and a map of probabilities with the boxes around its pieces at three cuts.")
 
 # %% [markdown]
-# At a low cut the two melt into one piece, whose box hits neither. At a high cut the fainter one drops out, and the other box is too small. The cut decides, so it is chosen on validation slices. In turn, a mask gives area and diameter for nothing.
+# At a low cut the two melt into one piece, whose box hits neither. At a high cut the fainter one drops out, and the other box is too small. The cut decides, so it is chosen on validation slices. In turn, a mask gives area and diameter for nothing. How a real U-Net does, the study says.
 #
 # ## Over seeds, by size: the study
 #
-# One training is an anecdote. The study trained detector and U-Net with five seeds on all 1,680 slices, longer than we did, with as many steps each, and tested them and the blobs on new patients of its own. A second cohort is harder: small and faint tumours, up to three in a patient.
+# One training is an anecdote. The study trained detector and U-Net with five seeds on all 1,680 slices, longer than we did, with as many steps each, and tested them and the blobs on new patients of its own, with the same hit rule. A second cohort is harder: small and faint tumours, up to three in a patient.
 
 # %% tags=["plumbing"]
 TITLES, RATES, EDGES = {"blobs": "blobs", "detector": "detector", "unet": "pieces of a U-Net's mask"}, np.geomspace(1 / 64, 1, 25), (12, 16, 20, 60)
@@ -685,7 +685,8 @@ for name, study in of_data.items():
                steps=", ".join(f"{step:.0f} steps ({model})" for model, step in steps_of.items()), patients=len(np.unique(study.subjects)))
 
 # %% [markdown]
-# And by size, at 1/4 false alarms an image, in the harder cohort:
+# (A difference is one of shares: +0.10 means ten more of a hundred tumours.) Both networks find more than the blobs, in both cohorts. On the default cohort the gap narrows as more false alarms are allowed. In the harder one it stays: brightness alone does not tell
+# a tumour from a spot. Detector or U-Net matters less; look how far the thin lines of their seeds lie apart. And by size, at 1/4 false alarms an image, in the harder cohort:
 
 # %% tags=["plumbing"]
 def found_between(scores, low, high):
