@@ -355,9 +355,9 @@ check.exercise("18.2", froc_point)
 #
 # For a true box with centre $(u, v)$ and size $(a, b)$, in cells, the heat of the cell with middle $(i, j)$ shall be
 #
-# $$Y_{ij} = \exp\left(-\frac{1}{2}\left[\left(\frac{u - i}{a/6}\right)^2 + \left(\frac{v - j}{b/6}\right)^2\right]\right), \qquad \text{and 1 in the cell that holds the centre.}$$
+# $$Y_{ij} = \exp\left(-\frac{1}{2}\left[\left(\frac{u - i}{a/6}\right)^2 + \left(\frac{v - j}{b/6}\right)^2\right]\right)$$
 #
-# This is a Gaussian whose standard deviation is a sixth of the box: to be off by one cell is less wrong than to be off by ten.
+# and 1 in the cell that holds the centre. This is a Gaussian whose standard deviation is a sixth of the box: to be off by one cell is less wrong than to be off by ten.
 
 
 # %%
@@ -478,7 +478,7 @@ shown = validation.take(np.array([5, 70, 146, 256]))
 film = [task.predict(network, shown.images, batch_size=4)]
 recipe = training.recipe("detector", n_images=len(train), epochs=epochs)
 recipe["augmentation"] = {"flip": True}
-training.fit(
+history = training.fit(
     network, train, task=task, seed=seed, **recipe,
     on_epoch=lambda row: film.append(task.predict(network, shown.images, batch_size=4)),
 )
@@ -608,7 +608,7 @@ for ax, (cut, (boxes, _)) in zip(axes[1:], pieces.items(), strict=True):
 plotting.show(fig, alt="A slice with small tumours, and a map of probabilities with the boxes around its pieces at three cuts.")
 
 # %% [markdown]
-# At a low cut the two melt into one piece, whose box hits neither. At a high cut the fainter one drops out, and the other box is too small. The cut decides, so it is chosen on validation slices. In turn, a mask gives area and diameter for nothing. How a real U-Net does, the study says.
+# At a low cut the two melt into one piece, whose box hits neither. At a high cut the fainter one drops out. The cut decides, so it is chosen on validation slices. In turn, a mask gives area and diameter for nothing. How a real U-Net does, the study says.
 #
 # ## Over seeds, by size: the study
 #
@@ -741,7 +741,7 @@ for rate in (1, 1 / 16):
 #
 # </details>
 #
-# In our test slices every second one has a tumour. There the same detector, at the same threshold, looks splendid:
+# In our test slices every second one has a tumour. There the same detector, at the same threshold, looks splendid (dashed: 1/16):
 
 # %% tags=["plumbing"]
 shares = np.geomspace(0.001, 0.5, 60)
@@ -766,10 +766,10 @@ def a_day(one_image_in=16):
     print(f"1,000 slices, 5 tumours, one false alarm in {one_image_in} images: 4.75 true boxes, {false:.0f} false, PPV {predictive_value(0.005, 0.95, 1 / one_image_in):.0%}")
 
 
-_ = ipywidgets.interact(a_day, one_image_in=[1, 4, 16, 64, 256, 1024])
+_ = ipywidgets.interact(a_day, one_image_in=ipywidgets.SelectionSlider(options=[1, 4, 16, 64, 256, 1024], value=16))
 
 # %% [markdown]
-# What a simulation cannot show: vessels, bleeding, scars, movement, and all the other diseases that light up in FLAIR. False alarms come from what the training set does not hold. In real images expect more of them. For three dimensions and
+# What a simulation cannot show: bleeding, scars, movement, and all the other diseases that light up in FLAIR. False alarms come from what the training set does not hold. In real images expect more of them. For three dimensions and
 # real patients, [LUNA16](https://arxiv.org/abs/1612.08012) and [nnDetection](https://arxiv.org/abs/2106.00817) are places to start.
 #
 # **In this lesson we**
