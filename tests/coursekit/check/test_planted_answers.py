@@ -11,7 +11,7 @@ import pytest
 
 from coursekit import check
 
-LESSONS = ("01", "02", "06", "07", "09", "11", "16")
+LESSONS = ("01", "02", "06", "07", "09", "11", "16", "18")
 PLANTED = {
     f"{number} {name}": plant
     for number in LESSONS
