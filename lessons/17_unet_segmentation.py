@@ -661,7 +661,9 @@ def largest_piece(mask):
 # For each patient we take the longest diameter of any slice, as RECIST does.
 
 # %%
-rulers = {"all that was found": masks["U-Net"], "its largest piece": np.array([largest_piece(m) for m in masks["U-Net"]])}
+whole = masks["U-Net"]
+pieces = np.array([largest_piece(mask) for mask in whole])
+rulers = {"all that was found": whole, "its largest piece": pieces}
 longest = {}
 for name, found in rulers.items():
     table = segmentation.measure_masks(test_truth, found, spacing=pixel).groupby(test.subjects)
@@ -703,7 +705,7 @@ ledger.say("{n} patients, largest piece: mean error {bias.value:+.1f} mm [{bias.
            "If the errors of two visits were independent, **{alarm:.0%}** of patients whose tumour has *not* changed would be called progressive.", n=len(true_longest), alarm=alarm, **dict(zip(("bias", "lower", "upper"), agreement["its largest piece"], strict=True)))
 
 # %% [markdown]
-# Black: mean error; red: limits; bands: their 95 % intervals. On the left, a stray piece at the other side of the brain can make a diameter of ten centimetres, and changes the area by next to nothing: the longest diameter hangs on two points. On the right
+# Black: mean error; orange: limits; bands: their 95 % intervals. On the left, a stray piece at the other side of the brain can make a diameter of ten centimetres, and changes the area by next to nothing: the longest diameter hangs on two points. On the right
 # most errors are of a few pixels; outliers are tumours missed, or taken for something else. And whoever measures *change* measures twice, and pays for both errors.
 #
 # **Exercise 17.3: has it grown?** Take the masks `before` and `after` and the `spacing`, (mm down, mm across). Return `"progression"` if the longest diameter is at least 20 % *and* at least 5 mm longer, `"response"` if it is at
@@ -777,7 +779,7 @@ ledger.say("Progression against visit 1, by the true diameter: **{true}**; by th
 #
 # ## Over seeds: the study
 #
-# One training is an anecdote. The study trained each variant with several seeds on all 2,040 slices, for longer than we could, and tested on its own new patients. A second cohort is harder: tumours with the volume of a ball of 8 to 20 mm, fainter, up to three in a patient.
+# One training is an anecdote. The study trained each variant with several seeds, one level deeper and for longer than we could, and tested on its own new patients. A second cohort is harder: tumours with the volume of a ball of 8 to 20 mm, fainter, up to three in a patient.
 # Here are four of those patients, with the largest diameter in the slice.
 
 # %% tags=["plumbing"]
