@@ -852,7 +852,7 @@ if download:
 #
 # Training loss says how well a network *can* learn, not how good it is on new patients.
 #
-# **Next** comes lesson 17, U-Net segmentation: shortcuts again, over the whole network, to say *where* a tumour is. Until it is written, look once more at the contestants of
+# **Next**, in [lesson 17](17_unet_segmentation.ipynb): U-Net segmentation. Shortcuts again, over the whole network, to say *where* a tumour is. And look once more at the contestants of
 # [lesson 12](12_comparing_architectures.ipynb): you now know what the residual CNN is.
 #
 # **References**
