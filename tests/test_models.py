@@ -92,6 +92,18 @@ def test_a_residual_network_takes_images_of_every_size_with_the_same_weights():
     assert len(counts) == 1
 
 
+def test_a_deeper_residual_network_has_more_blocks_of_each_width(keras):
+    from medlib.models.resnet import build_resnet
+
+    for blocks in (1, 3):
+        network = build_resnet(SHAPE, TWO, seed=0, blocks=blocks)
+        sums = [layer for layer in network.layers if isinstance(layer, keras.layers.Add)]
+        shapes = [tuple(layer.output.shape[1:]) for layer in sums]
+        assert shapes == [(side, side, 512 // side) for side in (16, 8, 4) for _ in range(blocks)]
+        longest = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+        assert sum(layer.kernel_size == (3, 3) for layer in longest) + 1 == 2 + 6 * blocks
+
+
 def test_residual_blocks_add_their_input(keras):
     network = models.build("resnet", SHAPE, TWO, seed=0)
     assert sum(isinstance(layer, keras.layers.Add) for layer in network.layers) == 3

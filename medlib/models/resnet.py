@@ -12,11 +12,11 @@ from medlib.models.layers import convolve, layer_seeds, over_slices, slices_of
 POOLED_FROM = 96  # pixels; the paper pools after the stem as well, which small images cannot spare
 
 
-def build_resnet(image_shape: tuple[int, ...], task, *, seed: int):
-    """Three residual blocks of 32, 64 and 128 channels after a stem of stride 2.
+def build_resnet(image_shape: tuple[int, ...], task, *, seed: int, blocks: int = 1):
+    """Residual blocks of 32, then 64, then 128 channels after a stem of stride 2.
 
-    He initialisation, batch normalisation, global average pooling; about 300,000 weights. Images
-    of 96 pixels and more are pooled after the stem.
+    He initialisation, batch normalisation, global average pooling; about 300,000 weights with one
+    block of each width. Images of 96 pixels and more are pooled after the stem.
 
     Parameters
     ----------
@@ -26,6 +26,8 @@ def build_resnet(image_shape: tuple[int, ...], task, *, seed: int):
     task : medlib.tasks.Classification
     seed : int
         Of the initial weights.
+    blocks : int
+        Of each width: 2 + 6 * ``blocks`` layers with weights on the longest way, 20 with three.
 
     Returns
     -------
@@ -38,7 +40,8 @@ def build_resnet(image_shape: tuple[int, ...], task, *, seed: int):
     if min(image_shape[-3:-1]) >= POOLED_FROM:
         x = keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
     for width, strides in ((32, 1), (64, 2), (128, 2)):
-        x = _residual_block(x, width, seeds, strides=strides)
+        for block in range(blocks):
+            x = _residual_block(x, width, seeds, strides=strides if block == 0 else 1)
     x = over_slices(keras.layers.GlobalAveragePooling2D()(x), image_shape)
     return keras.Model(inputs, task.head(x, seed=next(seeds)), name="resnet")
 
